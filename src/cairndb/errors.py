@@ -1,0 +1,108 @@
+"""Every error that cairndb raises, in one small closed tree under `CairnError`.
+
+Each class says who must act: the caller (`UsageError`, `ValidationError`, `SchemaError`,
+`ReadOnlyError`, `StaleDraft`), the operator (`DatabaseLocked`, `DiskFull`, `CorruptError`), or
+whoever opens the database again (`DatabaseFailed`). An error about bytes names file, offset and
+reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+Path = tuple[Hashable, ...]
+
+
+def pointer(path: Path) -> str:
+    """A path as people read and write it: `/accounts/alice/balance`.
+
+    Args:
+        path: the steps from the root: field names, dict keys, list positions.
+
+    Returns:
+        The steps joined by `/`, each with `~` and `/` escaped as RFC 6901 says. The root is `/`.
+    """
+    steps = (str(step).replace("~", "~0").replace("/", "~1") for step in path)
+    return "/" + "/".join(steps)
+
+
+class CairnError(Exception):
+    """The base of every error of this library."""
+
+
+class UsageError(CairnError):
+    """A call that can't work where it was made; the message says what to write instead."""
+
+
+class ReadOnlyError(CairnError):
+    """An attempt to change the state outside an update, or a database opened for reading."""
+
+
+class StaleDraft(CairnError):  # noqa: N818  a state of the draft, not a fault; the public name is settled
+    """A draft used after its update has ended, or written to after its node was removed."""
+
+
+class SchemaError(CairnError):
+    """A declared type that can't be kept, or that differs from what is stored."""
+
+
+class ValidationError(CairnError):
+    """A value that its declared type refuses; nothing has happened.
+
+    Args:
+        reason: what is wrong and what to write instead.
+        path: where, from the root (or from the value, until the draft adds its own path).
+    """
+
+    def __init__(self, reason: str, path: Path = ()) -> None:
+        super().__init__(reason, path)
+        self.reason = reason
+        self.path = path
+
+    def under(self, prefix: Path) -> ValidationError:
+        """The same error seen from further up the tree."""
+        return ValidationError(self.reason, (*prefix, *self.path))
+
+    def __str__(self) -> str:
+        return f"{pointer(self.path)}: {self.reason}"
+
+
+class CorruptError(CairnError):
+    """A file that isn't what was written; nothing was changed.
+
+    Args:
+        file: the path of the file.
+        offset: where in it, in bytes.
+        reason: what was expected and what is there.
+    """
+
+    def __init__(self, file: str, offset: int, reason: str) -> None:
+        super().__init__(file, offset, reason)
+        self.file = file
+        self.offset = offset
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"{self.file}: at byte {self.offset}: {self.reason}. Nothing was changed. "
+            "Keep a copy of the directory, then run 'cairn verify' on it to see what is whole."
+        )
+
+
+class DatabaseLocked(CairnError):  # noqa: N818  names the state of the database
+    """Another process has the database open for writing; the message says which."""
+
+
+class DiskFull(CairnError):  # noqa: N818  names the state of the disk
+    """No room for the update; nothing has happened, and it can be tried again with more room."""
+
+
+class DatabaseFailed(CairnError):  # noqa: N818  names the state of the database
+    """A write or a sync of the log failed: this object is dead, open the database again.
+
+    For an update under way it means that its outcome is unknown: the next open tells.
+    """
+
+
+class LockTimeout(CairnError, TimeoutError):  # noqa: N818  as TimeoutError's own subclasses in use
+    """A lock wasn't to be had within the time that the caller gave."""
