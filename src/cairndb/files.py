@@ -1,0 +1,369 @@
+"""The one door to the operating system for files: a directory, and the files in it.
+
+What the rest of the library may assume, and a simulated directory must keep to:
+
+1. `File.write` returns when the system has the bytes; a crash may lose them, or keep any part of
+   them.
+2. `File.sync` covers every write, allocation and truncation that returned before it was entered,
+   the size of the file included. It says nothing of the file's name.
+3. `create`, `rename` and `remove` are atomic; a crash may undo each of them until `Directory.sync`.
+4. A failed sync covers nothing, and no later one makes up for it: whoever sees it stops.
+5. Sectors (512 bytes) survive a crash independently, and a write next to old bytes doesn't harm
+   them.
+
+Descriptors are raw, close-on-exec, and never written through a map or a buffer: what a call
+reported is what happened. Short writes are continued; EINTR is Python's to repeat (PEP 475). Every
+OSError carries the name of its file. Locks are flock: they end with the last descriptor, whatever
+becomes of the process, and are given up by closing only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import warnings
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+ZEROS = bytes(1 << 20)
+
+
+class File(Protocol):
+    """One open file. Offsets and lengths are bytes."""
+
+    path: str
+
+    def read(self, offset: int, length: int) -> bytes:
+        """What is there, up to `length` bytes: fewer only at the end of the file."""
+        ...
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Write all of it there, or raise OSError."""
+        ...
+
+    def sync(self) -> None:
+        """Make durable whatever was written before this call, and the size."""
+        ...
+
+    def allocate(self, length: int) -> None:
+        """Make the file at least that long, with room on disk for every byte of it."""
+        ...
+
+    def truncate(self, length: int) -> None:
+        """Cut the file off there."""
+        ...
+
+    def size(self) -> int:
+        """The length of the file."""
+        ...
+
+    def hold(self, *, exclusive: bool) -> bool:
+        """Lock the file against removal (shared) or against readers (exclusive) until `close`.
+
+        Returns:
+            False if somebody else's hold is in the way; never waits.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give up the descriptor and its holds. Closing twice is allowed."""
+        ...
+
+
+class Directory(Protocol):
+    """One open directory of files, without subdirectories."""
+
+    path: str
+
+    def names(self) -> list[str]:
+        """The names in it, sorted."""
+        ...
+
+    def open(self, name: str, *, write: bool = False) -> File:
+        """Open an existing file."""
+        ...
+
+    def create(self, name: str) -> File:
+        """Make a new empty file, for reading and writing; FileExistsError if the name is taken."""
+        ...
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a file a new name, replacing what had it."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove a name."""
+        ...
+
+    def sync(self) -> None:
+        """Make durable every creation, renaming and removal that returned before this call."""
+        ...
+
+    def lock(self, *, exclusive: bool) -> bool:
+        """Lock the directory itself until `close`; False if somebody else has it; never waits."""
+        ...
+
+    def free_bytes(self) -> int:
+        """How much room the file system has for this user."""
+        ...
+
+    def close(self) -> None:
+        """Give up the descriptor and the lock. Closing twice is allowed."""
+        ...
+
+
+class _Descriptor:
+    """A raw descriptor that is known to `close_inherited` and complains if it is forgotten."""
+
+    def __init__(self, descriptor: int, path: str) -> None:
+        self.path = path
+        self._descriptor = descriptor
+        _open[descriptor] = self
+
+    @contextlib.contextmanager
+    def _named(self, name: str = "") -> Iterator[int]:
+        """The descriptor; an OSError from the block is given the path (of that name in it)."""
+        if self._descriptor < 0:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF), self.path)
+        try:
+            yield self._descriptor
+        except OSError as error:
+            error.filename = f"{self.path}/{name}" if name else self.path
+            raise
+
+    def _flock(self, operation: int) -> bool:
+        with self._named() as descriptor:
+            try:
+                fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+        return True
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            with self._named() as descriptor:
+                # Forgotten before it is closed, also if close fails: the number may be another's
+                # then.
+                self._descriptor = -1
+                _open.pop(descriptor, None)
+                os.close(descriptor)
+
+    def __del__(self) -> None:
+        if getattr(self, "_descriptor", -1) >= 0:
+            warnings.warn(
+                f"{self.path} was never closed", ResourceWarning, stacklevel=1, source=self
+            )
+            with contextlib.suppress(OSError):
+                self.close()
+
+
+_open: weakref.WeakValueDictionary[int, _Descriptor] = weakref.WeakValueDictionary()
+
+
+def close_inherited() -> None:
+    """Close every descriptor of this module; run in the child after a fork.
+
+    The parent's locks stay: they belong to the open file, which the parent still has.
+    """
+    for inherited in list(_open.values()):
+        with contextlib.suppress(OSError):
+            inherited.close()
+
+
+os.register_at_fork(after_in_child=close_inherited)
+
+
+class RealFile(_Descriptor):
+    """A file of the operating system."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See `File.read`."""
+        with self._named() as descriptor:
+            data = os.pread(descriptor, length, offset)
+            if len(data) == length or not data:
+                return data
+            parts = [data]
+            read = len(data)
+            while read < length and (data := os.pread(descriptor, length - read, offset + read)):
+                parts.append(data)
+                read += len(data)
+            return b"".join(parts)
+
+    def write(self, offset: int, data: bytes) -> None:
+        """See `File.write`."""
+        # Not through _named: this is the path of every commit.
+        try:
+            written = os.pwrite(self._descriptor, data, offset)
+            while written < len(data):
+                rest = memoryview(data)[written:]
+                written += os.pwrite(self._descriptor, rest, offset + written)
+        except OSError as error:
+            error.filename = self.path
+            raise
+
+    def sync(self) -> None:
+        """See `File.sync`."""
+        with self._named() as descriptor:
+            _sync(descriptor)
+
+    def allocate(self, length: int) -> None:
+        """See `File.allocate`."""
+        with self._named() as descriptor:
+            try:
+                _preallocate(descriptor, length)
+            except OSError as error:
+                if error.errno not in {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}:
+                    raise
+            else:
+                return
+            # No such call here: written zeros take up room as well.
+            end = os.fstat(descriptor).st_size
+            while end < length:
+                end += os.pwrite(descriptor, ZEROS[: length - end], end)
+
+    def truncate(self, length: int) -> None:
+        """See `File.truncate`."""
+        with self._named() as descriptor:
+            os.ftruncate(descriptor, length)
+
+    def size(self) -> int:
+        """See `File.size`."""
+        with self._named() as descriptor:
+            return os.fstat(descriptor).st_size
+
+    def hold(self, *, exclusive: bool) -> bool:
+        """See `File.hold`."""
+        return self._flock(fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+
+
+class RealDirectory(_Descriptor):
+    """A directory of the operating system.
+
+    Names are used relative to its descriptor: it may be renamed while it is open.
+
+    Args:
+        path: of an existing directory.
+    """
+
+    def __init__(self, path: str) -> None:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        super().__init__(os.open(path, flags), os.fspath(path))
+
+    def names(self) -> list[str]:
+        """See `Directory.names`."""
+        with self._named() as descriptor:
+            return sorted(os.listdir(descriptor))  # noqa: PTH208  pathlib knows no descriptors
+
+    def open(self, name: str, *, write: bool = False) -> RealFile:
+        """See `Directory.open`."""
+        return self._file(name, os.O_RDWR if write else os.O_RDONLY)
+
+    def create(self, name: str) -> RealFile:
+        """See `Directory.create`."""
+        return self._file(name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+
+    def _file(self, name: str, flags: int) -> RealFile:
+        flags |= os.O_CLOEXEC | os.O_NOFOLLOW
+        with self._named(name) as descriptor:
+            return RealFile(os.open(name, flags, 0o666, dir_fd=descriptor), path_in(self, name))
+
+    def rename(self, old: str, new: str) -> None:
+        """See `Directory.rename`."""
+        with self._named(old) as descriptor:
+            os.rename(old, new, src_dir_fd=descriptor, dst_dir_fd=descriptor)
+
+    def remove(self, name: str) -> None:
+        """See `Directory.remove`."""
+        with self._named(name) as descriptor:
+            os.unlink(name, dir_fd=descriptor)
+
+    def sync(self) -> None:
+        """See `Directory.sync`."""
+        with self._named() as descriptor:
+            _sync(descriptor)
+
+    def lock(self, *, exclusive: bool) -> bool:
+        """See `Directory.lock`."""
+        return self._flock(fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+
+    def free_bytes(self) -> int:
+        """See `Directory.free_bytes`."""
+        with self._named() as descriptor:
+            system = os.fstatvfs(descriptor)
+            return system.f_bavail * system.f_frsize
+
+
+def _sync(descriptor: int) -> None:
+    """A sync that reaches the medium: fdatasync; on macOS that stops at the drive's cache."""
+    full = getattr(fcntl, "F_FULLFSYNC", None)
+    if full is not None:
+        try:
+            fcntl.fcntl(descriptor, full)
+        except OSError as error:
+            # A file system without it (a network's): fsync is the most there is.
+            if error.errno not in {errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY}:
+                raise
+            os.fsync(descriptor)
+    else:
+        os.fdatasync(descriptor)
+
+
+def _preallocate(descriptor: int, length: int) -> None:
+    allocate: Callable[[int, int, int], None] | None = getattr(os, "posix_fallocate", None)
+    if allocate is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    allocate(descriptor, 0, length)
+
+
+def create_directory(path: str) -> None:
+    """Make a directory, if it isn't there yet, and make its name durable.
+
+    The parent is synced in any case: whoever made the directory may have crashed before doing it.
+
+    Args:
+        path: where; its parent exists.
+    """
+    Path(path).mkdir(exist_ok=True)
+    parent = RealDirectory(str(Path(path).absolute().parent))
+    try:
+        parent.sync()
+    finally:
+        parent.close()
+
+
+def path_in(directory: Directory, name: str) -> str:
+    """The path of a file, for people to read.
+
+    Args:
+        directory: that it is in.
+        name: the file's own.
+    """
+    return f"{directory.path}/{name}"
+
+
+def temporary_name(name: str, nonce: bytes) -> str:
+    """A name to write a file under until it is complete; `is_temporary` recognises it.
+
+    Args:
+        name: that the file is going to have.
+        nonce: random bytes: two writers of the same file don't meet.
+    """
+    return f"{name}.tmp-{os.getpid()}-{nonce.hex()[:16]}"
+
+
+def is_temporary(name: str) -> bool:
+    """Whether this is a name that `temporary_name` gives."""
+    _, mark, tail = name.partition(".tmp-")
+    return bool(mark) and tail.replace("-", "").isalnum()
+
+
+def random_nonce() -> bytes:
+    """16 random bytes."""
+    return os.urandom(16)

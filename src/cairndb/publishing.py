@@ -1,0 +1,90 @@
+"""How a file appears under its name: complete and durable, or not at all.
+
+Written under a temporary name, synced, renamed; then the directory is synced. So a bad header under
+a final name is damage, not a crash, and whoever lists the directory sees whole files only. What a
+crash leaves under a temporary name is removed at the next open.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from cairndb.errors import DiskFull
+from cairndb.files import NO_ROOM, path_in, temporary_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cairndb.files import Directory, File
+
+
+def publish(
+    directory: Directory,
+    name: str,
+    fill: Callable[[File], None],
+    *,
+    nonce: bytes,
+    bytes_needed: int,
+) -> File:
+    """Make a file appear under its name complete and durable, or not at all.
+
+    Written under a temporary name, synced, renamed; then the directory is synced. An error of the
+    last step leaves the outcome open and comes out as it is; before it nothing has happened.
+
+    Args:
+        directory: where.
+        name: the file's own.
+        fill: writes the content.
+        nonce: random bytes, for the temporary name.
+        bytes_needed: what the file takes, for the message.
+
+    Returns:
+        The file, open for writing.
+
+    Raises:
+        DiskFull: there is no room; the temporary file has been removed.
+        OSError: a step failed.
+    """
+    temporary = temporary_name(name, nonce)
+    file: File | None = None
+    try:
+        file = directory.create(temporary)
+        fill(file)
+        file.sync()
+        directory.rename(temporary, name)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            if file is not None:
+                file.close()
+        with contextlib.suppress(OSError):
+            directory.remove(temporary)
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise disk_full(directory, name, bytes_needed) from error
+        raise
+    file.path = path_in(directory, name)
+    try:
+        directory.sync()
+    except BaseException:
+        with contextlib.suppress(OSError):
+            file.close()
+        raise
+    return file
+
+
+def disk_full(directory: Directory, name: str, bytes_needed: int) -> DiskFull:
+    """The error for a file that there is no room for.
+
+    Args:
+        directory: where the file was to be.
+        name: the file's own.
+        bytes_needed: what it takes.
+    """
+    try:
+        free = f", and {directory.free_bytes()} are free"
+    except OSError:
+        free = ""
+    return DiskFull(
+        f"{path_in(directory, name)}: no room on disk: {bytes_needed} bytes are needed{free}. "
+        "Nothing has happened; make room and try again."
+    )
