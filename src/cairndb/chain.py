@@ -1,0 +1,363 @@
+"""The chain: which segments make up the log, and what entries they hold, as far as it is trusted.
+
+Segments sort by (epoch, first LSN) as they were published. The newest is the end of the chain; from
+there each header names the one before it by nonce. What is off the chain is superseded: it was the
+newest once, and nothing in it was proven when the next was published.
+
+Up to where its successor says that the trusted part ends, a segment must be good to the last byte.
+The newest has no such limit, and there P decides. P is the largest LSN that some good frame or
+header proves durable. The frames are read until the first bad one, which would hold LSN b. P >= b:
+the database is corrupt. Else the log ends at b: what was there was never promised to anybody, or
+not yet. Good frames behind the bad one count as evidence for P, and for nothing else. A seal in the
+newest segment means that the one after it is missing.
+
+In place only what is at or below P is trusted; what is good above it is the *tail*.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from itertools import pairwise, zip_longest
+from typing import TYPE_CHECKING, NamedTuple
+
+from cairndb.errors import CorruptError
+from cairndb.files import path_in
+from cairndb.frame import SEAL, FrameReader, scan_rest
+from cairndb.log import (
+    Piece,
+    Segment,
+    parse_segment_name,
+    possible_lsns,
+    publication,
+    read_segment,
+    running_checksum,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+    from uuid import UUID
+
+    from cairndb.files import Directory, File
+
+PIECE_BYTES = 1 << 18
+
+
+class Position(NamedTuple):
+    """A place in the log: an LSN alone can be used again after a lost tail."""
+
+    lsn: int
+    running: int
+    """The running checksum of all entries up to it."""
+
+
+class End(NamedTuple):
+    """Where in the newest segment something ends."""
+
+    offset: int
+    position: Position
+
+
+@dataclass(frozen=True)
+class Newest:
+    """What was found in the newest segment."""
+
+    trusted: End
+    """After the last frame with entries that P covers."""
+    good: End
+    """Where the first bad frame is, or would be."""
+    reason: str
+    """What is there."""
+
+
+class Files:
+    """The files of a directory, opened when they are needed.
+
+    Args:
+        directory: which.
+        keep: don't close a file after its use: the owner may remove its name meanwhile.
+    """
+
+    def __init__(self, directory: Directory, *, keep: bool) -> None:
+        self.directory = directory
+        self._keep = keep
+        self._open: dict[str, File] = {}
+
+    def open(self, name: str) -> File:
+        """The file of that name; opened once."""
+        if name not in self._open:
+            self._open[name] = self.directory.open(name)
+        return self._open[name]
+
+    def done(self, name: str) -> None:
+        """The file isn't needed for now."""
+        if not self._keep and name in self._open:
+            self._open.pop(name).close()
+
+    def keep_only(self, names: Collection[str]) -> None:
+        """Close the others."""
+        for name in self._open.keys() - names:
+            self._open.pop(name).close()
+
+    def close(self) -> None:
+        """Close all."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+
+class Chain:
+    """The segments that make up the log after a base, oldest first.
+
+    Args:
+        files: where they are.
+        segments: all on the chain that are there, also those before the base.
+        superseded: the other segments, by publication.
+        base: the checkpoint's position, or LSN 0.
+        header_lsn: the largest LSN that some header proves durable.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        segments: Sequence[Segment],
+        superseded: Sequence[Segment],
+        base: Position,
+        header_lsn: int,
+    ) -> None:
+        self.files = files
+        self.segments = list(segments)
+        self.superseded = list(superseded)
+        self.base = base
+        first = max(i for i, s in enumerate(segments) if s.header.first_lsn <= base.lsn + 1)
+        self.needed = self.segments[first:]
+        """From the one with the entry after the base on."""
+        self.newest = self._read_newest(header_lsn)
+
+    def _read_newest(self, header_lsn: int) -> Newest:
+        """Find the end of the log, torn or not; raises CorruptError if something was lost."""
+        segment = self.segments[-1]
+        header = segment.header
+        file = self.files.open(segment.name)
+        size = file.size()
+        reader = FrameReader(file.read, header.nonce, segment.begin, size, header.first_lsn)
+        proven, sealed = max(header_lsn, header.first_lsn - 1), False
+        good = End(segment.begin, Position(header.first_lsn - 1, header.running))
+        # Ends of frames with entries, of which the first is the last that P covers. An empty frame
+        # proves what comes before it; itself it may be in the cache only.
+        ends = deque([good])
+        for frame in reader:
+            sealed = sealed or frame.count == SEAL
+            running = running_checksum(frame.payload, good.position.running)
+            good = End(frame.end, Position(reader.next_lsn - 1, running))
+            if frame.entries:
+                ends.append(good)
+            proven = max(proven, frame.durable_lsn)
+            _drop_before(ends, proven)
+        lsns = possible_lsns(segment, size)
+        rest = scan_rest(file.read, header.nonce, reader.offset, size, lsns)
+        self.files.done(segment.name)
+        proven = max(proven, rest.durable_lsn)
+        _drop_before(ends, proven)
+        path = path_in(self.files.directory, segment.name)
+        if proven >= reader.next_lsn:
+            raise CorruptError(
+                path,
+                reader.offset,
+                f"{reader.reason or 'the file ends'}, and LSN {reader.next_lsn} was there: "
+                f"everything up to LSN {proven} is known to have been synced",
+            )
+        if sealed or rest.sealed:
+            raise CorruptError(
+                path, reader.offset, "the segment is sealed, and the one that follows it is missing"
+            )
+        return Newest(ends[0], good, reader.reason)
+
+    def position_at(self, lsn: int) -> Position:
+        """Where the log is at an LSN: at the base, a segment's end, or P, or the end.
+
+        Raises:
+            ValueError: it is none of these.
+        """
+        known = [self.base, self.newest.trusted.position, self.newest.good.position]
+        known += [_before(segment) for segment in self.needed]
+        for position in known:
+            if position.lsn == lsn:
+                return position
+        raise ValueError(f"LSN {lsn} isn't where a segment ends")
+
+    def pieces(self, end_lsn: int) -> Iterator[Piece]:
+        """The entries after the base, many at once.
+
+        Args:
+            end_lsn: up to this one, see `position_at`.
+
+        Raises:
+            CorruptError: a frame isn't good, or the parts don't fit together.
+        """
+        for segment, end in self._parts(end_lsn):
+            if end.position.lsn > end_lsn:
+                return
+            yield from self._pieces(segment, end)
+
+    def _parts(self, end_lsn: int) -> Iterator[tuple[Segment, End]]:
+        for segment, successor in pairwise(self.needed):
+            yield segment, End(successor.header.predecessor_end, _before(successor))
+        good = end_lsn >= self.newest.good.position.lsn
+        yield self.needed[-1], self.newest.good if good else self.newest.trusted
+
+    def tail(self) -> list[Piece]:
+        """The good entries that nothing proves, frame by frame."""
+        segment, (offset, (lsn, _)) = self.segments[-1], self.newest.trusted
+        file = self.files.open(segment.name)
+        end = self.newest.good.offset
+        reader = FrameReader(file.read, segment.header.nonce, offset, end, lsn + 1)
+        tail = [
+            Piece(frame.first_lsn, frame.count, frame.payload) for frame in reader if frame.entries
+        ]
+        self.files.done(segment.name)
+        if reader.offset != end:
+            raise self._corrupt(segment, reader.offset, reader.reason)
+        return tail
+
+    def _pieces(self, segment: Segment, end: End) -> Iterator[Piece]:
+        header, base = segment.header, self.base
+        file = self.files.open(segment.name)
+        reader = FrameReader(file.read, header.nonce, segment.begin, end.offset, header.first_lsn)
+        running = header.running
+        payloads: list[bytes] = []
+        first_lsn = next_lsn = size = 0
+        for frame in reader:
+            if not frame.entries:
+                continue
+            if frame.first_lsn == base.lsn + 1:
+                self._check_base(segment, frame.offset, running)
+            running = running_checksum(frame.payload, running)
+            if reader.next_lsn <= base.lsn + 1:
+                continue
+            if frame.first_lsn <= base.lsn:
+                raise self._corrupt(segment, frame.offset, "the checkpoint ends within a frame")
+            first_lsn = first_lsn or frame.first_lsn
+            next_lsn = reader.next_lsn
+            payloads.append(frame.payload)
+            size += len(frame.payload)
+            if size >= PIECE_BYTES:
+                yield Piece(first_lsn, next_lsn - first_lsn, b"".join(payloads))
+                payloads.clear()
+                first_lsn = size = 0
+        self._check_end(segment, reader, running, end)
+        self.files.done(segment.name)
+        if payloads:
+            yield Piece(first_lsn, next_lsn - first_lsn, b"".join(payloads))
+
+    def _check_end(self, segment: Segment, reader: FrameReader, running: int, end: End) -> None:
+        if reader.offset != end.offset:
+            reason = reader.reason or "a frame goes over the end of the trusted part"
+            raise self._corrupt(segment, reader.offset, reason)
+        if (reader.next_lsn - 1, running) != end.position:
+            lsn = end.position.lsn
+            reason = f"the segment should end with LSN {lsn}, and doesn't, or with other entries"
+            raise self._corrupt(segment, reader.offset, reason)
+        if end.position.lsn == self.base.lsn:
+            self._check_base(segment, reader.offset, running)
+
+    def _check_base(self, segment: Segment, offset: int, running: int) -> None:
+        if running != self.base.running:
+            reason = f"the entries up to LSN {self.base.lsn} aren't those of the checkpoint"
+            raise self._corrupt(segment, offset, reason)
+
+    def _corrupt(self, segment: Segment, offset: int, reason: str) -> CorruptError:
+        return CorruptError(path_in(self.files.directory, segment.name), offset, reason)
+
+
+def _before(segment: Segment) -> Position:
+    """The position that a segment begins at."""
+    return Position(segment.header.first_lsn - 1, segment.header.running)
+
+
+def log_bytes(segments: Sequence[Segment], after_lsn: int, end: End) -> int:
+    """How many bytes of frames the log has in the segments with entries after an LSN.
+
+    Args:
+        segments: the chain, oldest first.
+        after_lsn: entries after this one.
+        end: where the log ends in the last of them.
+    """
+    total = 0
+    for segment, successor in zip_longest(segments, segments[1:]):
+        if successor is None:
+            total += end.offset - segment.begin if end.position.lsn > after_lsn else 0
+        elif successor.header.first_lsn > after_lsn + 1:
+            total += successor.header.predecessor_end - segment.begin
+    return total
+
+
+def _drop_before(ends: deque[End], proven: int) -> None:
+    """Keep the last end that P covers, and those after it."""
+    while len(ends) > 1 and ends[1].position.lsn <= proven:
+        ends.popleft()
+
+
+def link(
+    files: Files, names: Sequence[str], database: UUID, base_lsn: int
+) -> tuple[list[Segment], list[Segment], list[CorruptError]]:
+    """Read the headers of all segments and follow the chain back from the newest.
+
+    Args:
+        files: where they are.
+        names: what is in the directory.
+        database: that they must belong to.
+        base_lsn: as far back as the chain must reach.
+
+    Returns:
+        The chain, oldest first; the superseded; what is wrong with segments that aren't needed.
+
+    Raises:
+        CorruptError: the chain doesn't reach the base.
+    """
+    found = sorted((name for name in names if parse_segment_name(name)), key=publication)
+    directory = files.directory
+    if not found:
+        raise CorruptError(directory.path, 0, "there is no log in the directory")
+    good: dict[bytes, Segment] = {}
+    damaged: list[CorruptError] = []
+    newest: Segment | None = None
+    for name in found:
+        try:
+            newest = read_segment(directory, name, files.open(name))
+            check_database(newest.header.database, database, path_in(directory, name))
+            good[newest.header.nonce] = newest
+        except CorruptError as error:
+            if name == found[-1]:
+                raise
+            damaged.append(error)
+        finally:
+            files.done(name)
+    assert newest is not None
+    chain = _follow(good, newest)
+    superseded = [segment for segment in good.values() if segment not in chain]
+    first = chain[0].header.first_lsn
+    if first > base_lsn + 1:
+        if damaged:
+            raise damaged[-1]
+        raise CorruptError(
+            path_in(directory, chain[0].name),
+            0,
+            f"what comes before LSN {first} is missing: a checkpoint, or the segment before",
+        )
+    return chain, superseded, damaged
+
+
+def check_database(found: UUID, expected: UUID, path: str) -> None:
+    """Raise CorruptError if a file belongs to another database."""
+    if found != expected:
+        raise CorruptError(path, 0, f"it belongs to the database {found}, and this is {expected}")
+
+
+def _follow(good: dict[bytes, Segment], newest: Segment) -> list[Segment]:
+    chain = [newest]
+    while (before := good.get(chain[-1].header.predecessor_nonce)) is not None:
+        # Publication goes back strictly, so this ends whatever the headers say.
+        if publication(before.name) >= publication(chain[-1].name):
+            break
+        chain.append(before)
+    return chain[::-1]

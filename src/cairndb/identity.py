@@ -1,0 +1,123 @@
+"""The file DATABASE: that a directory holds a database, and which one.
+
+It is published last at creation, after the first segment, so:
+
+- DATABASE without a log: a file is missing, refused.
+- A log or a checkpoint without DATABASE: refused, unless no frame of it is good and LSN 1 comes
+  first: the remains of a creation that was interrupted, which are removed, and creation goes on.
+- DATABASE with an empty first segment: creation was interrupted before LSN 1 was durable. The
+  database is there and has no content yet.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID  # noqa: TC003  msgspec resolves it at run time
+
+import msgspec
+
+from cairndb.checkpoint import parse_checkpoint_name
+from cairndb.errors import CorruptError, UsageError
+from cairndb.files import is_temporary, path_in
+from cairndb.frame import decode_header, encode_header, scan_rest
+from cairndb.log import parse_segment_name, possible_lsns, read_segment
+from cairndb.publishing import publish
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cairndb.files import Directory, File
+
+MAGIC = b"\x89CAIRND\n"
+NAME = "DATABASE"
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """What the file DATABASE says."""
+
+    database: UUID
+    created: int
+    """Microseconds since the epoch of Unix time."""
+
+
+def read_identity(directory: Directory) -> Identity:
+    """Read which database this is.
+
+    Raises:
+        FileNotFoundError: the file isn't there.
+        CorruptError: it isn't good.
+        CairnError: a later version of cairndb wrote it.
+    """
+    file = directory.open(NAME)
+    try:
+        return decode_header(MAGIC, Identity, file.read, path_in(directory, NAME))[0]
+    finally:
+        file.close()
+
+
+def publish_identity(directory: Directory, identity: Identity, nonce: bytes) -> None:
+    """Complete a creation, but for LSN 1.
+
+    Args:
+        directory: where the first segment has been published.
+        identity: what the file is to say.
+        nonce: random bytes, for the temporary name.
+
+    Raises:
+        DiskFull: there is no room.
+        OSError: a step failed.
+    """
+    data = encode_header(MAGIC, identity)
+
+    def fill(file: File) -> None:
+        file.write(0, data)
+
+    publish(directory, NAME, fill, nonce=nonce, bytes_needed=len(data)).close()
+
+
+def clear_interrupted_creation(directory: Directory, names: Sequence[str]) -> None:
+    """Remove what an interrupted creation left, in a directory without DATABASE.
+
+    Args:
+        directory: where.
+        names: what is in it.
+
+    Raises:
+        CorruptError: there is a log or a checkpoint of a database that lost its DATABASE.
+        UsageError: there are files that aren't a database's.
+        OSError: a step failed.
+    """
+    segments = [name for name in names if parse_segment_name(name)]
+    for name in names:
+        if parse_checkpoint_name(name) is not None:
+            raise CorruptError(path_in(directory, NAME), 0, f"it is missing, and there is {name}")
+        if not (name in segments or is_temporary(name) or name.startswith(".") or name in _NEUTRAL):
+            raise UsageError(
+                f"{directory.path} has other files in it ({name!r}) and no database; "
+                "give the database a directory of its own"
+            )
+    for name in segments:
+        _check_empty(directory, name)
+    # Not synced: what is created next has the same names.
+    for name in names:
+        if name in segments or is_temporary(name):
+            directory.remove(name)
+
+
+_NEUTRAL = frozenset({"LOCK", "lost+found"})
+
+
+def _check_empty(directory: Directory, name: str) -> None:
+    """Raise CorruptError if a segment proves that there was a database."""
+    file = directory.open(name)
+    try:
+        segment = read_segment(directory, name, file)
+        size = file.size()
+        lsns = possible_lsns(segment, size)
+        rest = scan_rest(file.read, segment.header.nonce, segment.begin, size, lsns)
+    finally:
+        file.close()
+    if rest.frames or segment.header.first_lsn > 1:
+        raise CorruptError(
+            path_in(directory, NAME), 0, f"it is missing, and there are entries in {name}"
+        )

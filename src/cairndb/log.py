@@ -1,0 +1,286 @@
+"""Segments: the files that the log is made of.
+
+    segment = header frame* seal? (zeros | junk)
+    name    = log-<first LSN, 20 digits>-<epoch, 8 digits>.seg
+
+The header says how the segment hangs on the one before it: that one's nonce, where its trusted part
+ends, and the running checksum there. It also proves every LSN before its own first one durable,
+since a segment is published only after the one before it has been synced in full.
+
+Room is reserved before an update is promised anything, and counted as if every buffered entry
+became a frame of its own, followed by a mark, with one more mark and the seal to come. So no write
+of a frame can ever fail for want of room, and a mark needs no check: at most one is written between
+two frames.
+
+A segment is sealed after its successor has been published and before that gets its first frame:
+sealed without a successor means that a file is missing. The seal goes where nothing but zeros is.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import UUID  # noqa: TC003  msgspec resolves it at run time
+from zlib import crc32
+
+import msgspec
+
+from cairndb.errors import CorruptError
+from cairndb.files import path_in
+from cairndb.frame import (
+    EMPTY_FRAME_BYTES,
+    FRAME_OVERHEAD_MAX,
+    MARK,
+    SEAL,
+    FrameReader,
+    decode_header,
+    encode_frame,
+    encode_header,
+    frame_bytes,
+    scan_rest,
+)
+from cairndb.publishing import publish
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cairndb.files import Directory, File
+
+MAGIC = b"\x89CAIRNL\n"
+ENTRY_OVERHEAD_MAX = FRAME_OVERHEAD_MAX + EMPTY_FRAME_BYTES
+CLOSING_BYTES = 2 * EMPTY_FRAME_BYTES
+_NAME = re.compile(r"log-(\d{20})-(\d{8,})\.seg")
+
+
+class SegmentHeader(msgspec.Struct, frozen=True):
+    """What a segment says of itself."""
+
+    database: UUID
+    epoch: int
+    nonce: bytes
+    first_lsn: int
+    predecessor_nonce: bytes
+    """Empty for a segment that begins at LSN 1."""
+    predecessor_end: int
+    running: int
+    """The running checksum of the log before `first_lsn`."""
+    fingerprint: str
+    schema: str
+    created: int
+    """Microseconds since the epoch of Unix time."""
+
+
+class Piece(NamedTuple):
+    """Entries that follow each other."""
+
+    first_lsn: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody needs
+    payload: bytes
+
+
+class Segment(NamedTuple):
+    """A segment whose header has been read."""
+
+    name: str
+    header: SegmentHeader
+    begin: int
+    """Where its frames begin."""
+
+
+def segment_name(first_lsn: int, epoch: int) -> str:
+    """The file name of a segment."""
+    return f"log-{first_lsn:020}-{epoch:08}.seg"
+
+
+def parse_segment_name(name: str) -> tuple[int, int] | None:
+    """(epoch, first LSN) of a segment's file name, which sort by publication; None for others."""
+    match = _NAME.fullmatch(name)
+    return (int(match[2]), int(match[1])) if match else None
+
+
+def publication(name: str) -> tuple[int, int]:
+    """The order in which segments were published, of a segment's file name."""
+    order = parse_segment_name(name)
+    assert order is not None
+    return order
+
+
+def read_segment(directory: Directory, name: str, file: File) -> Segment:
+    """Read and check the header of a segment.
+
+    Args:
+        directory: that it is in.
+        name: the file's own.
+        file: the open file.
+
+    Raises:
+        CorruptError: it isn't a good header, or not the one of that name.
+    """
+    path = path_in(directory, name)
+    header, begin = decode_header(MAGIC, SegmentHeader, file.read, path)
+    if name != segment_name(header.first_lsn, header.epoch):
+        raise CorruptError(
+            path, 0, f"it is {segment_name(header.first_lsn, header.epoch)!r} under another name"
+        )
+    return Segment(name, header, begin)
+
+
+def bytes_needed(header: SegmentHeader, tail: Sequence[Piece], entry_bytes: int) -> int:
+    """How large a segment must be, at the least.
+
+    Args:
+        header: its own.
+        tail: what is rewritten into it.
+        entry_bytes: of the entry that it is made for; 0 for none.
+    """
+    size = len(encode_header(MAGIC, header)) + sum(frame_bytes(len(p.payload)) for p in tail)
+    return size + CLOSING_BYTES + (entry_bytes + ENTRY_OVERHEAD_MAX if entry_bytes else 0)
+
+
+class LiveSegment:
+    """The segment that frames are appended to.
+
+    Set once: segment, file. Written by the flusher only: everything else; `end` and `capacity` are
+    read by whoever reserves room.
+
+    Args:
+        segment: its header.
+        file: open for writing.
+        capacity: how many bytes are allocated.
+        end: where the next frame goes.
+    """
+
+    def __init__(self, segment: Segment, file: File, capacity: int, end: int) -> None:
+        self.segment = segment
+        self.file = file
+        self.capacity = capacity
+        self.end = end
+        self.marked = False
+
+    def fits(self, buffered_count: int, buffered_bytes: int, entry_bytes: int) -> bool:
+        """Whether there is room for what is buffered and one more entry, in the worst case."""
+        worst = buffered_bytes + entry_bytes + (buffered_count + 1) * ENTRY_OVERHEAD_MAX
+        return self.end + worst + CLOSING_BYTES <= self.capacity
+
+    def place(self, payload_bytes: int) -> int:
+        """Take the room for a frame; where it goes."""
+        offset = self.end
+        self.end += frame_bytes(payload_bytes)
+        self.marked = False
+        # The seal always has its room: what was reserved was more than what is taken.
+        assert self.end + EMPTY_FRAME_BYTES <= self.capacity
+        return offset
+
+    def write(self, offset: int, piece: Piece, durable_lsn: int) -> None:
+        """Write one frame there, with one call."""
+        nonce = self.segment.header.nonce
+        frame = encode_frame(nonce, offset, *piece, durable_lsn)
+        self.file.write(offset, frame)
+
+    def mark(self, next_lsn: int, durable_lsn: int) -> None:
+        """Write an empty frame that says what is durable."""
+        assert not self.marked
+        offset = self.place(0)
+        self.marked = True
+        self.write(offset, Piece(next_lsn, MARK, b""), durable_lsn)
+
+    def extend(self, capacity: int) -> None:
+        """Allocate more: for a segment that has no entry yet."""
+        self.file.allocate(capacity)
+        self.file.sync()
+        self.capacity = capacity
+
+    def finish(self, next_lsn: int) -> None:
+        """Seal, sync, and give back the room that was never written; the log is synced in full."""
+        self.write(self.end, Piece(next_lsn, SEAL, b""), next_lsn - 1)
+        self.end += EMPTY_FRAME_BYTES
+        self.file.sync()
+        self.file.truncate(self.end)
+        self.file.close()
+
+
+def publish_segment(
+    directory: Directory,
+    header: SegmentHeader,
+    capacity: int,
+    *,
+    tail: Sequence[Piece] = (),
+    durable_lsn: int,
+) -> LiveSegment:
+    """Make a segment appear, whole and durable, with what is rewritten into it.
+
+    No frame in it proves the rewritten entries: its name isn't durable before this returns.
+
+    Args:
+        directory: where.
+        header: what it says of itself.
+        capacity: bytes to allocate.
+        tail: entries to begin with.
+        durable_lsn: what is proven.
+
+    Returns:
+        The segment to append to.
+
+    Raises:
+        DiskFull: there is no room; nothing has happened.
+        OSError: a step failed.
+    """
+    name = segment_name(header.first_lsn, header.epoch)
+    head = encode_header(MAGIC, header)
+    end = len(head)
+
+    def fill(file: File) -> None:
+        nonlocal end
+        file.allocate(capacity)
+        file.write(0, head)
+        for piece in tail:
+            file.write(end, encode_frame(header.nonce, end, *piece, durable_lsn))
+            end += frame_bytes(len(piece.payload))
+
+    file = publish(directory, name, fill, nonce=header.nonce, bytes_needed=capacity)
+    return LiveSegment(Segment(name, header, len(head)), file, capacity, end)
+
+
+def seal_segment(
+    directory: Directory, segment: Segment, offset: int, next_lsn: int, seal_lsn: int
+) -> None:
+    """Seal a segment of an earlier owner, if it isn't yet, and sync it.
+
+    Where nothing but zeros follows the good frames, they are cut off. Else the seal goes after the
+    last byte that was ever written, and everything stays as it is.
+
+    Args:
+        directory: where.
+        segment: which.
+        offset: where its trusted part ends.
+        next_lsn: what would follow there.
+        seal_lsn: the next LSN of the log; everything before it is durable.
+    """
+    file = directory.open(segment.name, write=True)
+    try:
+        size = file.size()
+        nonce = segment.header.nonce
+        reader = FrameReader(file.read, nonce, offset, size, next_lsn)
+        sealed = any(frame.count == SEAL for frame in reader)
+        rest = scan_rest(file.read, nonce, reader.offset, size, possible_lsns(segment, size))
+        if sealed or rest.sealed:
+            return
+        file.write(
+            rest.used_end, encode_frame(nonce, rest.used_end, seal_lsn, SEAL, b"", seal_lsn - 1)
+        )
+        file.sync()
+        if rest.used_end == reader.offset:
+            file.truncate(rest.used_end + EMPTY_FRAME_BYTES)
+    finally:
+        file.close()
+
+
+def possible_lsns(segment: Segment, size: int) -> range:
+    """The LSNs that a frame of this segment can begin with: every entry takes a byte or more."""
+    first_lsn = segment.header.first_lsn
+    return range(first_lsn, first_lsn + size + 1)
+
+
+def running_checksum(payload: bytes, running: int) -> int:
+    """The running checksum after these entries."""
+    return crc32(payload, running)

@@ -1,0 +1,321 @@
+"""Recovery: from what is in a directory to a base checkpoint and a chain of segments after it.
+
+The one way to start, also after an orderly end. Nothing is changed here; what has to be done before
+the first view is the owner's (`store`). The steps, all of which refuse rather than skip:
+
+1. DATABASE says which database this is.
+2. The base is the newest checkpoint that is whole. A damaged one is passed over, with a warning:
+   the one before it, and the log between, are kept for that.
+3. The newest segment and those it follows must reach back to the base (or to LSN 1).
+4. In the newest segment P decides where the log ends: see `chain`.
+
+A reader beside the owner does the same, and starts over if a file vanished on the way, or if what
+it saw can be explained by the owner's having gone on meanwhile.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, NamedTuple
+
+from cairndb.chain import Chain, End, Files, Position, check_database, link, log_bytes
+from cairndb.checkpoint import Checkpoint, parse_checkpoint_name
+from cairndb.errors import CorruptError, UsageError
+from cairndb.files import path_in
+from cairndb.identity import Identity, read_identity
+from cairndb.log import publication
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from cairndb.files import Directory
+    from cairndb.log import Piece, Segment
+
+READER_ATTEMPTS = 50
+
+
+class Recovered:
+    """What a directory holds.
+
+    Args:
+        files: where it is read from; closed by `close`.
+        names: what was in the directory.
+        identity: which database.
+
+    Raises:
+        CorruptError: something is damaged or missing.
+    """
+
+    def __init__(self, files: Files, names: Sequence[str], identity: Identity) -> None:
+        self.files = files
+        self.identity = identity
+        self.warnings: list[str] = []
+        self.checkpoint: Checkpoint | None = None
+        self.checkpoint_bytes = 0
+        checkpoints = sorted(filter(None, (parse_checkpoint_name(name) for name in names)))
+        proven = self._find_base(names, checkpoints)
+        base = Position(0, 0)
+        if self.checkpoint is not None:
+            base = Position(self.checkpoint.header.lsn, self.checkpoint.header.running)
+        segments, superseded, damaged = link(files, names, identity.database, base.lsn)
+        self.warnings += [str(error) for error in damaged]
+        self.proven_lsn = max(proven, *(s.header.first_lsn - 1 for s in (*segments, *superseded)))
+        self.chain = Chain(files, segments, superseded, base, self.proven_lsn)
+        end = self.chain.newest.good
+        self.total_bytes = self.checkpoint_bytes + log_bytes(segments, base.lsn, end)
+        """How much there is to read."""
+
+    def _find_base(self, names: Sequence[str], checkpoints: Sequence[int]) -> int:
+        """Take the newest whole checkpoint; the largest LSN that a checkpoint's header proves."""
+        proven = 0
+        by_lsn = {parse_checkpoint_name(name): name for name in names}
+        for lsn in reversed(checkpoints):
+            name = by_lsn[lsn]
+            try:
+                checkpoint = Checkpoint(self.files.directory, name, self.files.open(name))
+                found = checkpoint.header.database
+                check_database(found, self.identity.database, checkpoint.path)
+                proven = max(proven, checkpoint.header.lsn)
+                checkpoint.verify()
+            except CorruptError as error:
+                self.warnings.append(f"{error.file}: {error.reason}; an earlier checkpoint is used")
+            else:
+                self.checkpoint = checkpoint
+                self.checkpoint_bytes = self.files.open(name).size()
+                break
+            finally:
+                self.files.done(name)
+        return proven
+
+    @property
+    def schema(self) -> str:
+        """The schema that the newest segment was written with."""
+        return self.chain.segments[-1].header.schema
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of `schema`."""
+        return self.chain.segments[-1].header.fingerprint
+
+    def checkpoint_frames(self) -> Iterator[tuple[int, bytes]]:
+        """(count, operations) of the base; nothing if there is no checkpoint."""
+        if self.checkpoint is not None:
+            name = self.checkpoint.name
+            yield from Checkpoint(self.files.directory, name, self.files.open(name)).frames()
+            self.files.done(name)
+
+    def close(self) -> None:
+        """Close all files."""
+        self.files.close()
+
+
+def recover(directory: Directory, names: Sequence[str]) -> Recovered:
+    """Read what a directory holds, as its owner.
+
+    Args:
+        directory: locked by the caller.
+        names: what is in it.
+
+    Raises:
+        FileNotFoundError: there is no DATABASE.
+        CorruptError: something is damaged or missing.
+    """
+    files = Files(directory, keep=False)
+    try:
+        return Recovered(files, names, read_identity(directory))
+    except BaseException:
+        files.close()
+        raise
+
+
+class Continuation(NamedTuple):
+    """How an owner goes on from what was recovered."""
+
+    segments: list[Segment]
+    """The chain that the next segment continues."""
+    superseded: list[Segment]
+    unsealed: list[tuple[Segment, End]]
+    """To be sealed before anything is acknowledged in the next segment, from these places on."""
+    predecessor_nonce: bytes
+    predecessor_end: int
+    position: Position
+
+
+NOTHING = Continuation([], [], [], b"", 0, Position(0, 0))
+"""How the first owner begins."""
+
+
+def continuation(chain: Chain) -> Continuation:
+    """Where the next segment hangs on the chain: behind the last entry that is proven.
+
+    A newest segment of which nothing is proven is superseded: its very name may never get to the
+    disk (an owner whose directory sync failed can have left it in the cache), so nothing may hang
+    on it.
+
+    Args:
+        chain: as recovered.
+    """
+    newest = chain.segments[-1]
+    header, trusted = newest.header, chain.newest.trusted
+    segments, superseded = list(chain.segments), list(chain.superseded)
+    nonce, end = header.nonce, trusted.offset
+    if trusted.position.lsn < header.first_lsn:
+        superseded.append(segments.pop())
+        nonce, end = header.predecessor_nonce, header.predecessor_end
+    # What was published after the last segment with a proven entry may be unsealed; what came
+    # before was sealed when that entry was acknowledged.
+    unsealed = [(segment, End(end, trusted.position)) for segment in segments[-1:]]
+    for segment in superseded:
+        if not segments or publication(segment.name) > publication(segments[-1].name):
+            before = Position(segment.header.first_lsn - 1, segment.header.running)
+            unsealed.append((segment, End(segment.begin, before)))
+    return Continuation(segments, superseded, unsealed, nonce, end, trusted.position)
+
+
+class Reading:
+    """A database as it was at a moment, for somebody who doesn't own it.
+
+    Everything it shows is on disk: the newest segment was synced after it was read. The checkpoint
+    it began with, or else the first segment, is held: the owner keeps it, and all that follows,
+    until `close`.
+
+    Args:
+        recovered: with its files open.
+        end_lsn: the last LSN to show.
+    """
+
+    def __init__(self, recovered: Recovered, end_lsn: int) -> None:
+        self.recovered = recovered
+        self.database = recovered.identity.database
+        self.schema = recovered.schema
+        self.fingerprint = recovered.fingerprint
+        self.warnings = recovered.warnings
+        self.total_bytes = recovered.total_bytes
+        self.base_lsn = recovered.chain.base.lsn
+        self.lsn = end_lsn
+        self.running = recovered.chain.position_at(end_lsn).running
+
+    def checkpoint_frames(self) -> Iterator[tuple[int, bytes]]:
+        """(count, operations) of the base checkpoint; nothing if there is none."""
+        return self.recovered.checkpoint_frames()
+
+    def log_frames(self) -> Iterator[Piece]:
+        """(first LSN, count, entries) after the base checkpoint, up to `lsn`."""
+        return self.recovered.chain.pieces(self.lsn)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self.recovered.close()
+
+
+def read_chain(directory: Directory, *, end_lsn: int | None = None) -> Reading:
+    """Read a database without owning it, beside an owner or without one. Nothing is written.
+
+    A bad tail of the newest segment is "not yet". What looks like damage is looked at again before
+    it is called that, for the owner may be writing, rotating or retiring right now.
+
+    Args:
+        directory: not locked.
+        end_lsn: stop there; the end of some segment but the newest, or of the checkpoint.
+
+    Returns:
+        What was there; `close` it.
+
+    Raises:
+        CorruptError: something is damaged or missing, at every attempt.
+        UsageError: there is no database.
+    """
+    failure: Exception | None = None
+    for _ in range(READER_ATTEMPTS):
+        files = Files(directory, keep=True)
+        try:
+            return _read_once(files, end_lsn)
+        except (CorruptError, FileNotFoundError) as error:
+            files.close()
+            if str(error) == str(failure) and isinstance(error, CorruptError):
+                raise
+            failure = error
+        except BaseException:
+            files.close()
+            raise
+    assert failure is not None
+    if isinstance(failure, FileNotFoundError):
+        raise CorruptError(
+            str(failure.filename), 0, "the file vanishes whenever it is read"
+        ) from failure
+    raise failure
+
+
+def _read_once(files: Files, end_lsn: int | None) -> Reading:
+    directory = files.directory
+    names = directory.names()
+    try:
+        identity = read_identity(directory)
+    except FileNotFoundError:
+        raise UsageError(f"{directory.path} holds no database") from None
+    recovered = Recovered(files, names, identity)
+    chain = recovered.chain
+    needed = [segment.name for segment in chain.needed]
+    for name in needed:
+        files.open(name)
+    held = recovered.checkpoint.name if recovered.checkpoint else needed[0]
+    files.keep_only({held, *needed})
+    # The owner removes a file while it holds it exclusively, so one of the two sees the other.
+    if not (files.open(held).hold(exclusive=False) and held in directory.names()):
+        raise FileNotFoundError(errno.ENOENT, "removed by the owner", path_in(directory, held))
+    if end_lsn is None:
+        # Whatever was read had been written before this call, so it covers all that is shown.
+        files.open(chain.segments[-1].name).sync()
+        end_lsn = chain.newest.good.position.lsn
+    return Reading(recovered, end_lsn)
+
+
+def verify(directory: Directory) -> Iterator[CorruptError]:
+    """Check every checksum of every file, and that the parts fit together; nothing is changed.
+
+    Beside an owner, files may change while they are read; what vanishes isn't there.
+
+    Args:
+        directory: not locked.
+
+    Yields:
+        What is wrong; not raised.
+    """
+    for name in directory.names():
+        if parse_checkpoint_name(name) is None:
+            continue
+        try:
+            file = directory.open(name)
+        except FileNotFoundError:
+            continue
+        try:
+            Checkpoint(directory, name, file).verify()
+        except CorruptError as error:
+            yield error
+        finally:
+            file.close()
+    try:
+        yield from _verify_log(directory)
+    except CorruptError as error:
+        yield error
+
+
+def _verify_log(directory: Directory) -> Iterator[CorruptError]:
+    """Check the log as far back as it goes, whatever the checkpoints."""
+    reading = read_chain(directory)
+    try:
+        recovered = reading.recovered
+        files, names = recovered.files, directory.names()
+        base = recovered.chain.base
+        segments, superseded, damaged = link(files, names, reading.database, base.lsn)
+        yield from damaged
+        first = segments[0].header
+        oldest = Position(first.first_lsn - 1, first.running)
+        chain = Chain(files, segments, superseded, min(oldest, base), recovered.proven_lsn)
+        for _ in chain.pieces(chain.newest.good.position.lsn):
+            pass
+    except FileNotFoundError:
+        # Retired by the owner meanwhile; what is needed was held, and read.
+        pass
+    finally:
+        reading.close()

@@ -1,0 +1,240 @@
+"""The format on disk: a reader that knows docs/FORMAT.md only, and the golden files.
+
+The golden files are read by every later version. To add those of a new format version, or after a
+change of the format that is meant:
+
+    PYTHONPATH=src:tests python -c 'import test_format; test_format.write_golden()'
+"""
+
+import re
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from zlib import crc32
+
+import msgspec
+import pytest
+
+from cairndb.checkpoint import CheckpointHeader, Writer, temporary_checkpoint_name
+from cairndb.recovery import read_chain, verify
+from cairndb.store import Store, StoreOptions
+from crashing import FINGERPRINT, SCHEMA, Nonces
+from simulated import SimulatedDirectory, World
+
+GOLDEN = Path(__file__).parent / "golden" / "version-1"
+
+
+class Header(NamedTuple):
+    """A file's header, and where its frames begin."""
+
+    fields: dict[str, Any]
+    begin: int
+
+
+def read_header(data: bytes, magic: bytes) -> Header:
+    """As "Headers" says."""
+    found, version, length = struct.unpack_from("<8sII", data)
+    assert (found, version) == (magic, 1)
+    (check,) = struct.unpack_from("<I", data, 16 + length)
+    assert crc32(data[: 16 + length]) == check
+    fields = msgspec.msgpack.decode(data[16 : 16 + length])
+    return Header(fields, -(-(20 + length) // 4096) * 4096)
+
+
+class Frame(NamedTuple):
+    """A good frame."""
+
+    end: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody needs
+    first: int
+    durable: int
+    payload: bytes
+
+
+def read_frame(data: bytes, offset: int, nonce: bytes) -> Frame | None:
+    """As "Frames" says; None if it isn't good."""
+    if len(data) < offset + 24:
+        return None
+    length, count, first, unproven, head_check = struct.unpack_from("<IIQII", data, offset)
+    seed = crc32(nonce + struct.pack("<Q", offset))
+    payload = data[offset + 24 : offset + 24 + length]
+    if crc32(data[offset : offset + 20], seed) != head_check or len(payload) < length:
+        return None
+    if data[offset + 24 + length :][:4] != struct.pack("<I", crc32(payload, head_check)):
+        return None
+    end = -(-(offset + 28 + length) // 8) * 8
+    return Frame(end, count, first, first - 1 - unproven, payload)
+
+
+def read_frames(data: bytes, header: Header, end: int, first: int) -> Iterator[Frame]:
+    """The good frames from the header to an end, or as far as they go."""
+    offset = header.begin
+    while offset < end:
+        frame = read_frame(data, offset, header.fields["nonce"])
+        if frame is None or frame.first != first:
+            return
+        offset = frame.end
+        first += 0 if frame.count == 0xFFFFFFFF else frame.count
+        yield frame
+
+
+def values(frame: Frame) -> list[Any]:
+    """The entries or operations of a frame."""
+    if frame.count in {0, 0xFFFFFFFF}:
+        return []
+    payload = b"\xdd" + struct.pack(">I", frame.count) + frame.payload
+    decoded: list[Any] = msgspec.msgpack.decode(payload)
+    return decoded
+
+
+def read_database(files: dict[str, bytes]) -> tuple[int, list[Any], list[Any]]:
+    """As "Recovery" says: the base's LSN and operations, and the entries after it."""
+    read_header(files["DATABASE"], b"\x89CAIRND\n")
+    name = max(name for name in files if re.fullmatch(r"checkpoint-\d{20}\.ckpt", name))
+    base = read_header(files[name], b"\x89CAIRNC\n")
+    frames = list(read_frames(files[name], base, len(files[name]), 1))
+    assert (frames[-1].count, frames[-1].end) == (0xFFFFFFFF, len(files[name]))
+    operations = [value for frame in frames for value in values(frame)]
+    assert frames[-1].first == len(operations) + 1
+
+    segments = {}
+    for name, content in files.items():
+        if match := re.fullmatch(r"log-(\d{20})-(\d{8})\.seg", name):
+            header = read_header(content, b"\x89CAIRNL\n")
+            segments[int(match[2]), int(match[1])] = content, header
+    by_nonce = {header.fields["nonce"]: (data, header) for data, header in segments.values()}
+    data, header = segments[max(segments)]
+    entries: list[Any] = []
+    end = len(data)
+    while True:
+        lsn = header.fields["first_lsn"]
+        found = [v for frame in read_frames(data, header, end, lsn) for v in values(frame)]
+        entries = found + entries
+        if lsn <= base.fields["lsn"] + 1:
+            return base.fields["lsn"], operations, entries[base.fields["lsn"] + 1 - lsn :]
+        end = header.fields["predecessor_end"]
+        data, header = by_nonce[header.fields["predecessor_nonce"]]
+
+
+TIME = 1_700_000_000_000_000
+ENTRIES: list[Any] = [
+    [TIME, [[0, [], {"name": "", "tags": [], "books": {}, "flags": []}]]],
+    [TIME + 1, [[0, ["name"], "Ann"]], ["rename", ["Ann"], {"loud": True}]],
+    [TIME + 2, [[5, ["books"], {"a": 1, "b": 2.5}]]],
+    [TIME + 2, [[0, ["books", "c"], None], [1, ["books", "a"], None]]],
+    [TIME + 3, [[2, ["tags"], [0, 0, ["x", "y", "z"]]], [3, ["flags"], [1, True, "s"]]]],
+    [TIME + 4, [[4, ["flags"], [1]], [2, ["tags"], [1, 1, []]]]],
+    [TIME + 5, [[0, ["tags", 0], "first"]]],
+]
+OPERATIONS: list[Any] = [
+    [0, [], {"name": "Ann", "tags": [], "books": {}, "flags": [1, "s", True]}],
+    [5, ["books"], {"b": 2.5, "c": None}],
+    [2, ["tags"], [0, 0, ["x", "y", "z"]]],
+]
+
+
+def open_golden(world: World, seed: str) -> Store:
+    """An owner whose files are the same in every run."""
+    return Store.open(
+        SimulatedDirectory(world),
+        schema=SCHEMA,
+        fingerprint=FINGERPRINT,
+        create=True,
+        options=StoreOptions(4096 + 1024, 4096 + 1024, Nonces(seed)),
+        clock=lambda: TIME,
+    )
+
+
+def commit(store: Store, *entries: Any) -> None:
+    """One frame."""
+    for entry in entries:
+        data = msgspec.msgpack.encode(entry)
+        assert store.reserve(len(data))
+        store.append(data)
+    store.write(store.take())
+    store.sync()
+
+
+def golden_files() -> dict[str, bytes]:
+    """A database with everything: two owners, a checkpoint, a mark, seals, a rewritten tail."""
+    world = World()
+    store = open_golden(world, "golden 1")
+    commit(store, ENTRIES[0])
+    commit(store, ENTRIES[1])
+    store.mark()
+    commit(store, ENTRIES[2], ENTRIES[3])
+    commit(store, ENTRIES[4])
+    store.seal()
+    reading = read_chain(SimulatedDirectory(world), end_lsn=store.sealed_lsn)
+    header = CheckpointHeader(
+        database=reading.database,
+        nonce=Nonces("golden checkpoint")(),
+        lsn=reading.lsn,
+        running=reading.running,
+        fingerprint=FINGERPRINT,
+        schema=SCHEMA,
+        created=TIME,
+    )
+    temporary = temporary_checkpoint_name(header)
+    writer = Writer(SimulatedDirectory(world), temporary, header)
+    writer.write(1, msgspec.msgpack.encode(OPERATIONS[0]))
+    writer.write(2, b"".join(map(msgspec.msgpack.encode, OPERATIONS[1:])))
+    writer.finish()
+    reading.close()
+    store.check_checkpoint(temporary, 5)
+    store.adopt(temporary)
+    commit(store, ENTRIES[5])
+    second = open_golden(world, "golden 2")
+    second.start()
+    second.rotate(200)
+    commit(second, ENTRIES[6])
+    second.mark()
+    return {name: world.inodes[number].cache for name, number in world.names.items()}
+
+
+def write_golden() -> None:
+    """Put the files where they are read from."""
+    GOLDEN.mkdir(parents=True, exist_ok=True)
+    for name, content in golden_files().items():
+        (GOLDEN / name).write_bytes(content)
+
+
+def stored_files() -> dict[str, bytes]:
+    """The golden files as they were written once."""
+    return {path.name: path.read_bytes() for path in sorted(GOLDEN.iterdir())}
+
+
+def test_the_golden_files_are_what_is_written_today() -> None:
+    """To the byte: nothing of the format changes unnoticed."""
+    assert golden_files() == stored_files()
+
+
+def test_the_golden_files_are_read() -> None:
+    """As this version reads its own."""
+    world = World(tuple(stored_files().items()))
+    assert list(verify(SimulatedDirectory(world))) == []
+    reading = read_chain(SimulatedDirectory(world))
+    payload = b"".join(piece.payload for piece in reading.log_frames())
+    operations = b"".join(payload for _, payload in reading.checkpoint_frames())
+
+    assert (reading.base_lsn, reading.lsn) == (5, 7)
+    assert payload == b"".join(map(msgspec.msgpack.encode, ENTRIES[5:]))
+    assert operations == b"".join(map(msgspec.msgpack.encode, OPERATIONS))
+    assert reading.running == crc32(b"".join(map(msgspec.msgpack.encode, ENTRIES)))
+    assert (reading.schema, reading.fingerprint) == (SCHEMA, FINGERPRINT)
+
+
+def test_a_reader_by_the_document_finds_the_same() -> None:
+    """FORMAT.md is enough: it shares no code with the library."""
+    assert read_database(stored_files()) == (5, OPERATIONS, ENTRIES[5:])
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["CAIRND", "CAIRNL", "CAIRNC", "predecessor_end", "head_check", "unproven", "FFFFFFFF"],
+)
+def test_the_document_names_what_there_is(words: str) -> None:
+    """A rename in the code that isn't one in the document shows here."""
+    text = (Path(__file__).parent.parent / "docs" / "FORMAT.md").read_text(encoding="utf-8")
+    assert words in text
