@@ -1,0 +1,241 @@
+"""Group commit without a thread of its own, and the one background thread.
+
+**Whoever waits first writes and syncs for all.** There is one role, taken by one thread at a time.
+A thread that needs its update durable either finds the role free, takes it, and flushes everything
+appended so far; or leaves a gate (see `locks`), and is woken when the role is given back. Then its
+update is covered, or the role is its own to take. A lone writer flushes in its own thread; sixteen
+share a sync.
+
+Everything else that writes to the log (rotation, marks, syncs, closing) takes the same role, so the
+store below needs no locks of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import TYPE_CHECKING, TypeVar
+
+from cairndb.errors import DatabaseFailed, DiskFull
+from cairndb.locks import closed_gate, deferred_interrupts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+class Flusher:
+    """One thread at a time writes and syncs for all who wait.
+
+    Whoever finds the role free takes it and flushes everything appended so far; the others wait at
+    gates and find their update covered, or take the role next.
+
+    Args:
+        flush: writes what was appended (and syncs, at the level that promises that); returns the
+            promised LSN. Only ever called by one thread at a time.
+        fail: is told the error if the flush or other work in the role fails, before anybody is
+        woken.
+    """
+
+    __slots__ = (
+        "_busy",
+        "_fail",
+        "_flush",
+        "_gates",
+        "_mutex",
+        "_queue",
+        "failure",
+        "promised_lsn",
+    )
+
+    def __init__(self, flush: Callable[[], int], fail: Callable[[BaseException], None]) -> None:
+        self._flush = flush
+        self._fail = fail
+        self._mutex = threading.Lock()
+        # Guarded by the mutex:
+        self._busy = False
+        self._gates: list[threading.Lock] = []  # of those who wait for a flush, whoever makes it
+        self._queue: list[threading.Lock] = []  # of those who have work of their own, in order
+        # Written by the holder of the role, read by all:
+        self.promised_lsn = 0
+        self.failure: BaseException | None = None
+
+    def wait(self, lsn: int) -> None:
+        """Return when everything up to `lsn` is promised: flush it, or let another thread do so.
+
+        Raises:
+            DatabaseFailed: a write or a sync has failed; the outcome of what isn't promised is
+            unknown.
+        """
+        while self.promised_lsn < lsn:
+            gate = closed_gate()
+            with deferred_interrupts():
+                if self._take_role(gate, self._gates):
+                    self._work(self._flush_and_publish)
+                    return
+            gate.acquire()
+            self._raise_failure()
+
+    def run(self, work: Callable[[], T], *, after_failure: bool = False) -> T:
+        """Do `work` in the role, waiting for it first, and return its result.
+
+        `DiskFull` from `work` means that nothing has happened; any other error fails the database.
+
+        Raises:
+            DatabaseFailed: a write or a sync has failed (unless `after_failure`, for closing).
+        """
+        gate = closed_gate()
+        with deferred_interrupts():
+            if self._take_role(gate, self._queue):
+                return self._work(work, after_failure=after_failure)
+        entered = False
+        try:
+            gate.acquire()
+            with deferred_interrupts():
+                entered = True
+                return self._work(work, after_failure=after_failure)
+        except BaseException:
+            if not entered:
+                self._leave(gate)
+            raise
+
+    def _leave(self, gate: threading.Lock) -> None:
+        """Stop waiting for the role, or give it back if it has been handed over already."""
+        with self._mutex:
+            if gate in self._queue:
+                self._queue.remove(gate)
+            else:
+                self._hand_over()
+
+    def flush(self) -> None:
+        """Write what was appended, in the role: for `work` that has to come after that."""
+        self._flush_and_publish()
+
+    def _flush_and_publish(self) -> None:
+        self.promised_lsn = self._flush()
+
+    def _take_role(self, gate: threading.Lock, waiting: list[threading.Lock]) -> bool:
+        with self._mutex:
+            if self._busy:
+                waiting.append(gate)
+                return False
+            self._busy = True
+            return True
+
+    def _hand_over(self) -> None:  # the mutex is held
+        """Give the role to the work that has waited longest; wake those who wait for a flush."""
+        if self._queue:
+            self._queue.pop(0).release()
+        else:
+            self._busy = False
+        gates, self._gates = self._gates, []
+        for gate in gates:
+            gate.release()
+
+    def _work(self, work: Callable[[], T], *, after_failure: bool = False) -> T:
+        try:
+            if not after_failure:
+                self._raise_failure()
+            return work()
+        except (DiskFull, DatabaseFailed):
+            raise
+        except BaseException as error:
+            self.fail(error)
+            self._raise_failure()
+            raise
+        finally:
+            with self._mutex:
+                self._hand_over()
+
+    def fail(self, error: BaseException) -> None:
+        """Record that nobody knows the outcome of what isn't promised; the first error stays."""
+        if self.failure is None:
+            self.failure = error
+            self._fail(error)
+
+    def failed(self) -> DatabaseFailed:
+        """The error to raise after a failure."""
+        error = DatabaseFailed(
+            f"a write or a sync of the log failed ({self.failure!r}), so nobody knows the outcome "
+            "of the updates under way. This object is dead: close it and open the database again"
+        )
+        error.__cause__ = self.failure
+        return error
+
+    def _raise_failure(self) -> None:
+        if self.failure is not None:
+            raise self.failed()
+
+
+class Background:
+    """A daemon thread that calls `work` again and again, started when first needed.
+
+    Args:
+        name: the thread's name, as debuggers show it.
+        work: does what is due; returns after how many seconds to be called again, or None to sleep
+            until poked. It deals with its own errors.
+    """
+
+    __slots__ = (
+        "_end",
+        "_gate",
+        "_mutex",
+        "_name",
+        "_stopped",
+        "_thread",
+        "_work",
+        "asleep",
+        "pausing",
+    )
+
+    def __init__(self, name: str, work: Callable[[], float | None]) -> None:
+        self._name = name
+        self._work = work
+        self._mutex = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._gate = closed_gate()  # opened by a poke
+        self._end = closed_gate()  # opened by stop alone: pokes don't shorten a pause
+        self._stopped = False
+        # True: nothing happens until `poke`. Read without the mutex on the way of every update.
+        self.asleep = True
+        self.pausing = False
+
+    def poke(self) -> None:
+        """Have `work` called soon, or when the time is over that it asked for."""
+        with self._mutex:
+            self.asleep = False
+            if self._stopped:
+                return
+            if self._gate.locked():
+                self._gate.release()
+            if self._thread is None:
+                thread = threading.Thread(target=self._loop, name=self._name, daemon=True)
+                # No new threads while the interpreter shuts down: nothing will be late any more.
+                with contextlib.suppress(RuntimeError):
+                    thread.start()
+                    self._thread = thread
+
+    def stop(self) -> None:
+        """End the thread, after the call under way; poking is without effect from now on."""
+        with self._mutex:
+            self._stopped = True
+            for gate in (self._gate, self._end):
+                if gate.locked():
+                    gate.release()
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def _loop(self) -> None:
+        while not self._stopped:
+            # Asleep before looking: what comes after the look finds it so, and pokes.
+            self.asleep = True
+            seconds = self._work()
+            if seconds is None:
+                self._gate.acquire()
+            else:
+                self.asleep = False
+                self.pausing = True
+                self._end.acquire(timeout=seconds)
+                self.pausing = False
