@@ -1,0 +1,337 @@
+"""The untyped state: folds a log without the application's types, and streams checkpoints.
+
+A node is opened only when a path goes through it; everything else stays encoded (`Raw`), as it was
+written. An open map is a `_Map` of its decoded keys, an open list a `_List`, and a set, which is an
+array in bytes, is opened by the ADD or DISCARD that names it as `_Elements`: by the bytes of its
+elements. So the state encodes in one call: open nodes are builtins to msgspec, the rest is copied.
+
+Rules. It applies what `patch.Tree` applies, to the same effect: `kind.encode(tree.root)` and
+`Fold.encode()` are the same bytes after every entry. Like there, all nodes are found before
+anything is changed, since paths address the state before the entry. It refuses, with ValueError,
+what no correct writer makes, whatever the schema; what only the schema could tell, it can't.
+
+Bytes don't say whether a map is a record, which is whole or nothing, or a dict, which can come in
+pieces. An operation does: MERGE, DELETE and a SET of a new key name dicts, SPLICE lists, ADD and
+DISCARD sets. What has grown beyond a piece has grown by those, or was written as one value.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Raw
+
+from cairndb import codec
+from cairndb.codec import ADD, DELETE, DISCARD, MERGE, SET, SPLICE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from cairndb.codec import Operation
+
+Change = tuple["Callable[..., Any]", tuple[Any, ...]]
+
+
+class _Map(dict[Any, Any]):
+    """An open record or dict."""
+
+    __slots__ = ("is_dict",)
+
+    def __init__(self, items: dict[Any, Raw]) -> None:
+        super().__init__(items)
+        self.is_dict = False
+
+
+class _List(list[Any]):
+    """An open list."""
+
+    __slots__ = ()
+
+
+class _Elements:
+    """An open set: the bytes of its elements."""
+
+    __slots__ = ("elements",)
+
+    def __init__(self, elements: Iterable[Raw]) -> None:
+        self.elements = set(map(bytes, elements))
+
+    def __len__(self) -> int:
+        return len(self.elements)
+
+    def sorted(self) -> list[Raw]:
+        """Canonical order: that of the bytes."""
+        return [Raw(element) for element in sorted(self.elements)]
+
+
+def _hook(value: Any) -> Any:
+    if isinstance(value, _Elements):
+        return value.sorted()
+    raise TypeError(type(value).__name__)
+
+
+_encode = msgspec.msgpack.Encoder(enc_hook=_hook).encode
+
+
+class Fold:
+    """The state as bytes, by the operations of a log.
+
+    Attributes:
+        root: the open or encoded root; None until the first entry.
+    """
+
+    def __init__(self) -> None:
+        self.root: Any = None
+
+    def apply(self, operations: Sequence[Operation]) -> None:
+        """Apply one entry, whole or not at all.
+
+        Args:
+            operations: of one entry. Of a checkpoint: one at a time.
+
+        Raises:
+            ValueError: no correct writer made this; nothing has changed.
+        """
+        finder = _Finder(self)
+        changes = [finder.change(each) for each in operations]
+        if len(changes) > 1 and any(not each.path for each in operations if each.code == SET):
+            raise ValueError("an entry that sets the root has other operations")
+        for function, arguments in changes:
+            function(*arguments)
+
+    def encode(self) -> bytes:
+        """The canonical bytes of the whole state."""
+        return _encode(self.root)
+
+    def operations(self, piece_bytes: int = 1 << 20) -> Iterator[bytes]:
+        """The state as encoded operations for a checkpoint, to be applied one at a time.
+
+        The first sets the root, with every dict, list and set that is larger than a piece cut to
+        its first piece; MERGE, SPLICE and ADD bring the rest, parents before children. (The first
+        piece stays, so that a min_length is met.)
+
+        Args:
+            piece_bytes: how large an operation may get, but for single values that are larger.
+        """
+        yield from _Pieces(piece_bytes).operations(self.root)
+
+
+class _Finder:
+    """One `Fold.apply`: opens nodes, and finds what each operation will do to them."""
+
+    def __init__(self, fold: Fold) -> None:
+        self.fold = fold
+        # By the id of a list that has been spliced: where the earliest of its splices begins.
+        self.spliced: dict[int, int] = {}
+
+    def change(self, each: Operation) -> Change:
+        """The function that applies an operation, and its arguments."""
+        code, path, argument = each.code, each.path, each.argument
+        if code == SET and not path:
+            return setattr, (self.fold, "root", _own(argument))
+        if code == SET or (code == DELETE and path):
+            node = self._find(path[:-1])
+            return self._set(node, path[-1], argument) if code == SET else _delete(node, path[-1])
+        node = self._find(path, is_set=code in {ADD, DISCARD})
+        if code == SPLICE and type(node) is _List:
+            return self._splice(node, argument)
+        if code == MERGE and type(node) is _Map:
+            return _merge(node, argument)
+        if code in {ADD, DISCARD} and type(node) is _Elements:
+            elements = [bytes(element) for element in codec.open_list(argument)]
+            if len(set(elements)) != len(elements):
+                raise ValueError("an ADD or DISCARD has an element twice")
+            writer: Any = set.update if code == ADD else set.difference_update
+            return writer, (node.elements, elements)
+        raise ValueError(f"operation {code} on something else than its kind of node")
+
+    def _find(self, path: Sequence[Any], *, is_set: bool = False) -> Any:
+        """The node at a path, with everything on the way opened."""
+        holder: Any = self.fold
+        step: Any = None
+        node = self._opened(self.fold.root, is_set=is_set and not path)
+        self.fold.root = node
+        for depth, given in enumerate(path, 1):
+            holder, step = node, given
+            if type(holder) is _Map:
+                step = _stored(holder, given)
+                if step not in holder:
+                    raise ValueError(f"there is no key {given!r:.100}")
+            elif type(holder) is _List:
+                self._check_position(holder, step)
+            else:
+                raise ValueError(f"a path leads through a set, by {given!r:.100}")
+            node = self._opened(holder[step], is_set=is_set and depth == len(path))
+            holder[step] = node
+        return node
+
+    def _opened(self, value: Any, *, is_set: bool) -> Any:
+        """A node; opened if it isn't yet. Its place then has to hold the result."""
+        if type(value) is not Raw:
+            if value is None:
+                raise ValueError("an operation before the first value of the root")
+            return value
+        try:
+            if codec.is_map(value):
+                return _Map(codec.open_map(value))
+            if codec.is_array(value):
+                parts = codec.open_list(value)
+                return _Elements(parts) if is_set else _List(parts)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+        raise ValueError("a path leads through a value")
+
+    def _check_position(self, node: _List, step: Any) -> None:
+        if type(step) is not int or not 0 <= step < len(node):
+            raise ValueError(f"{step!r:.100} isn't a position in a list of {len(node)}")
+        if id(node) in self.spliced:
+            raise ValueError("an operation on a list's element after its splice")
+
+    def _set(self, node: Any, step: Any, argument: Raw) -> Change:
+        if type(node) is _Map:
+            return _put, (node, _stored(node, step), _own(argument))
+        if type(node) is _List:
+            self._check_position(node, step)
+            return list.__setitem__, (node, step, _own(argument))
+        raise ValueError(f"a SET of {step!r:.100} in a set")
+
+    def _splice(self, node: _List, argument: Raw) -> Change:
+        parts = codec.open_list(argument)
+        if len(parts) != 3:
+            raise ValueError("the argument of a SPLICE is [start, delete_count, values]")
+        start, count = codec.decode(parts[0]), codec.decode(parts[1])
+        limit = self.spliced.get(id(node), len(node))
+        if type(start) is not int or type(count) is not int:
+            raise ValueError("start and delete_count of a SPLICE are ints")
+        if start < 0 or count < 0 or start + count > limit:
+            raise ValueError(f"a SPLICE of {count} elements at {start}, where {limit} are left")
+        self.spliced[id(node)] = start
+        values = [_own(value) for value in codec.open_list(parts[2])]
+        return list.__setitem__, (node, slice(start, start + count), values)
+
+
+def _stored(node: _Map, step: Any) -> Any:
+    """The key that a step names, as it is stored; refuses one that is equal and not the same."""
+    if type(step) is str:
+        return step
+    key = _tuple(step)
+    try:
+        stored = codec.stored_key(node, key, key)
+    except TypeError:
+        raise ValueError(f"{step!r:.100} can't be a key") from None
+    if stored is not key and codec.encode(stored) != codec.encode(key):
+        raise ValueError(f"{key!r:.100} is stored here as {stored!r:.100}")
+    return key
+
+
+def _tuple(step: Any) -> Any:
+    return tuple([_tuple(part) for part in step]) if isinstance(step, list) else step
+
+
+def _put(node: _Map, key: Any, value: Raw) -> None:
+    if key not in node:
+        node.is_dict = True  # a record has all its fields, always
+    node[key] = value
+
+
+def _delete(node: Any, step: Any) -> Change:
+    key = _stored(node, step) if type(node) is _Map else None
+    if type(node) is not _Map or key not in node:
+        raise ValueError(f"a DELETE of {step!r:.100}, which isn't a key of a dict here")
+    return _remove, (node, key)
+
+
+def _remove(node: _Map, key: Any) -> None:
+    node.is_dict = True
+    node.pop(key, None)
+
+
+def _merge(node: _Map, argument: Raw) -> Change:
+    items = codec.open_map(argument)
+    if len(items) != codec.header_count(argument):
+        raise ValueError("a MERGE has a key twice")
+    for key in items:
+        if type(key) is not str:
+            _stored(node, key)
+    return _update, (node, items)
+
+
+def _update(node: _Map, items: dict[Any, Raw]) -> None:
+    node.is_dict = True
+    node.update(items)
+
+
+def _own(value: Raw) -> Raw:
+    # A Raw is a window that keeps its whole frame alive. A large one is most of its frame; and the
+    # items of a MERGE, all of them state, share theirs.
+    return value if len(memoryview(value)) > 1 << 16 else value.copy()
+
+
+class _Pieces:
+    """One pass over the state that cuts it into operations."""
+
+    def __init__(self, piece_bytes: int) -> None:
+        self.piece_bytes = piece_bytes
+        # Containers whose first piece has gone out, and how many elements were in it.
+        self.waiting: deque[tuple[tuple[Any, ...], Any, int]] = deque()
+
+    def operations(self, root: Any) -> Iterator[bytes]:
+        """The whole state: the root's first piece, then whatever is still waiting."""
+        yield _encode((SET, (), self._first(root, ())[0]))
+        while self.waiting:
+            path, node, done = self.waiting.popleft()
+            parts = islice(_parts(node), done, None)
+            while taken := self._take(parts, path)[0]:
+                yield _encode((_FILLS[type(node)], path, _filling(node, taken, done)))
+                done += len(taken)
+
+    def _first(self, value: Any, path: tuple[Any, ...]) -> tuple[Any, int]:
+        """What stands for a value in the operation that brings it, and its size in bytes."""
+        if type(value) is Raw:
+            return value, len(memoryview(value))
+        if type(value) is _Map and not value.is_dict:
+            taken, size = self._take(_parts(value), path, whole=True)
+        else:
+            taken, size = self._take(_parts(value), path)
+            if len(taken) < len(value):
+                self.waiting.append((path, value, len(taken)))
+        return _shape(value, taken), size
+
+    def _take(
+        self, parts: Iterator[tuple[Any, Any]], path: tuple[Any, ...], *, whole: bool = False
+    ) -> tuple[list[tuple[Any, Any]], int]:
+        """The next parts, until they fill a piece; at least one, so that it ends."""
+        taken: list[tuple[Any, Any]] = []
+        size = 0
+        while whole or size < self.piece_bytes:
+            step, value = next(parts, (None, None))
+            if value is None:
+                break
+            part, part_size = self._first(value, (*path, step))
+            taken.append((step, part))
+            size += part_size + (0 if type(step) is int else len(codec.encode(step)))
+        return taken, size
+
+
+_FILLS = {_Map: MERGE, _List: SPLICE, _Elements: ADD}
+
+
+def _parts(node: Any) -> Iterator[tuple[Any, Any]]:
+    """Step and value of each part of an open node, in the order of its bytes."""
+    if type(node) is _Map:
+        return iter(node.items())
+    return enumerate(node if type(node) is _List else node.sorted())
+
+
+def _shape(node: Any, taken: list[tuple[Any, Any]]) -> Any:
+    """Parts as the map or array that they are part of."""
+    return dict(taken) if type(node) is _Map else [part for _, part in taken]
+
+
+def _filling(node: Any, taken: list[tuple[Any, Any]], done: int) -> Any:
+    """The argument of the operation that brings more parts."""
+    shape = _shape(node, taken)
+    return [done, 0, shape] if type(node) is _List else shape
