@@ -1,0 +1,332 @@
+"""What the four kinds of draft share: a place in the tree, a state, and who knows whom.
+
+A draft shows a node of the tree with the changes of one update laid over it, and touches neither
+the state nor a value that was assigned. Rules:
+
+- A draft is CLEAN until its first write, which makes it and all drafts above it WRITTEN (`touch`)
+  and known to its parent, so that collecting visits only what changed.
+- A parent knows a clean child weakly: two looks at a place give one draft, a scan of a million keys
+  keeps none. A written child is held. A child holds its parent, so whatever draft is alive is
+  reached from the root; `close` and `bury` rely on it. (A record's own few children are held by it:
+  they are no more than its fields.)
+- A draft whose node was removed or replaced is REMOVED, with all below it (`bury`): it goes on
+  showing what it showed; a write would be lost, so it raises.
+- A draft that has ended is of another class (`Ended`), where every access raises: no operation has
+  to ask whether the update is still on.
+
+Attributes that other classes look at are named `__cairn_…__`, because a record's draft has its
+user's fields and methods for neighbours.
+"""
+
+from __future__ import annotations
+
+import weakref
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import Raw
+
+from cairndb.errors import StaleDraft, ValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cairndb.errors import Path
+    from cairndb.kinds import Kind
+    from cairndb.patch import Operation
+
+CLEAN, WRITTEN, REMOVED = range(3)
+
+ENDED = (
+    "the update of this draft has ended. Open a new one (with db.update() as root: ...) and take "
+    "the node from its root; what is needed after the block, copy in it: cairndb.plain(draft)"
+)
+GONE = (
+    "the node of this draft was removed or replaced in this update, so writing to it would be "
+    "lost. Take what is there now from the root again, or assign this one where it shall stand"
+)
+
+STEP_TYPES = frozenset({NoneType, bool, int, float, str, bytes})
+
+
+class Draft(Protocol):
+    """What every draft has, records' drafts too."""
+
+    __cairn_base__: Any  # what the overlay lies on: a node of the state, or a value assigned
+    __cairn_parent__: Draft | None  # set once
+    __cairn_key__: Any  # what the parent calls this place: field name, key, identity of an element
+    __cairn_depth__: int  # steps from the root
+    __cairn_state__: int  # CLEAN, WRITTEN, REMOVED
+
+    def __cairn_mark__(self, state: int) -> None:
+        """Set the state."""
+
+    def __cairn_keep__(self, key: Any, child: Draft) -> None:
+        """Hold a child that was written."""
+
+    def __cairn_hide__(self, child: Draft) -> None:
+        """Know a removed child, so that it ends with the rest."""
+
+    def __cairn_live__(self) -> list[Draft]:
+        """Every child draft that is alive, removed ones too."""
+
+    def __cairn_step__(self, key: Any) -> Any:
+        """The step of a path that a key stands for, as people read it."""
+
+    def __cairn_merged__(self) -> Any:
+        """What is shown now as a plain node that shares what didn't change: to encode only."""
+
+    def __cairn_plain__(self) -> Any:
+        """What is shown now as a plain node of its own."""
+
+    def __cairn_collect__(self, path: list[Any], operations: list[Operation]) -> None:
+        """Append the operations that turn the base into what is shown."""
+
+    def __cairn_end__(self) -> None:
+        """Become a draft that raises at every access."""
+
+
+# The maker of a draft by the class of its kind; filled by `cairndb.draft`, because each kind of
+# draft makes children of every other.
+MAKERS: dict[type[Kind], Callable[[Any, Any, Draft | None, Any], Draft]] = {}
+
+
+class ChildReference(weakref.ref[Any]):
+    """A weak reference that leaves the table it stands in when its draft is gone."""
+
+    __slots__ = ("key", "table")
+
+    key: Any
+    table: dict[Any, ChildReference]
+
+
+def _forget(reference: ChildReference) -> None:
+    if reference.table.get(reference.key) is reference:
+        del reference.table[reference.key]
+
+
+def refer(table: dict[Any, ChildReference], key: Any, child: Draft) -> None:
+    """Enter a draft under a key of a table, weakly."""
+    reference = ChildReference(child, _forget)
+    reference.key = key
+    reference.table = table
+    table[key] = reference
+
+
+def is_draft(value: Any) -> bool:
+    """Whether a value is a draft, by its type alone."""
+    return hasattr(type(value), "__cairn_plain__")
+
+
+def touch(draft: Draft) -> None:
+    """Make a draft ready for a write: it and every draft above it are WRITTEN from here on."""
+    if draft.__cairn_state__ == REMOVED:
+        raise StaleDraft(GONE)
+    while draft.__cairn_state__ == CLEAN:
+        draft.__cairn_mark__(WRITTEN)
+        parent = draft.__cairn_parent__
+        if parent is None:
+            return
+        parent.__cairn_keep__(draft.__cairn_key__, draft)
+        draft = parent
+
+
+def bury(parent: Draft, child: Draft) -> None:
+    """Mark a draft and every live one below it as REMOVED."""
+    parent.__cairn_hide__(child)
+    stack = [child]
+    while stack:
+        draft = stack.pop()
+        draft.__cairn_mark__(REMOVED)
+        stack.extend(draft.__cairn_live__())
+
+
+def path_of(draft: Draft) -> Path:
+    """The path of a draft as it stands now, for messages."""
+    steps: list[Any] = []
+    parent = draft.__cairn_parent__
+    while parent is not None:
+        steps.append(parent.__cairn_step__(draft.__cairn_key__))
+        draft, parent = parent, parent.__cairn_parent__
+    return tuple(reversed(steps))
+
+
+def copied(draft: Draft, kind: Kind, value: Any, step: Any) -> Any:
+    """A value assigned below a draft, checked and copied; an error carries the whole path."""
+    try:
+        return kind.copy(value, draft.__cairn_depth__ + 1)
+    except ValidationError as error:
+        raise located(error, draft, step) from None
+
+
+def located(error: ValidationError, draft: Draft, step: Any) -> ValidationError:
+    """The error of a value that was to stand at a step below a draft, with its whole path."""
+    return error.under((*path_of(draft), step))
+
+
+def copied_key(draft: Draft, kind: Kind, key: Any) -> Any:
+    """A new dict key or set element, checked and copied; an error names it and its container."""
+    try:
+        return kind.copy(key, draft.__cairn_depth__ + 1)
+    except ValidationError as error:
+        raise ValidationError(f"key {key!r:.100}: {error.reason}", path_of(draft)) from None
+
+
+def merged(value: Any) -> Any:
+    """What a child draft shows, as a plain node; a value is itself."""
+    return value.__cairn_merged__() if is_draft(value) else value
+
+
+def written_step(kind: Kind, key: Any) -> Any:
+    """A dict key as a step of an operation's path: itself, or its bytes if of another type."""
+    return key if type(key) in STEP_TYPES else Raw(kind.encode(key))
+
+
+class ContainerDraft:
+    """The place and the children of a draft of a dict or list, and the place of a set's."""
+
+    __slots__ = (
+        "__cairn_base__",
+        "__cairn_depth__",
+        "__cairn_key__",
+        "__cairn_parent__",
+        "__cairn_state__",
+        "__weakref__",
+        "_children",
+        "_hidden",
+        "_kind",
+        "_written",
+    )
+
+    __cairn_base__: Any
+    __cairn_parent__: Draft | None
+    __cairn_key__: Any
+    __cairn_depth__: int
+    __cairn_state__: int
+    _ended: type[Any]
+
+    def __init__(self, kind: Kind, base: Any, parent: Draft | None, key: Any) -> None:
+        self.__cairn_base__ = base
+        self.__cairn_parent__ = parent
+        self.__cairn_key__ = key
+        self.__cairn_depth__ = 0
+        self.__cairn_state__ = CLEAN
+        if parent is not None:
+            self.__cairn_depth__ = parent.__cairn_depth__ + 1
+            if parent.__cairn_state__ == REMOVED:
+                self.__cairn_state__ = REMOVED
+        self._kind: Any = kind
+        self._children: dict[Any, ChildReference] = {}
+        self._written: dict[Any, Draft] = {}
+        self._hidden: dict[Any, ChildReference] | None = None
+
+    def _child(self, kind: Kind, key: Any, value: Any) -> Any:
+        """A value as the block sees it: the draft of a node, or the value itself."""
+        member = kind.member(value)
+        maker = MAKERS.get(type(member))
+        if maker is None:
+            return value
+        child = maker(member, value, self, key)
+        refer(self._children, key, child)
+        return child
+
+    def _alive(self, key: Any) -> Any:
+        reference = self._children.get(key)
+        return None if reference is None else reference()
+
+    def _drop(self, key: Any) -> None:
+        """The node at a key is being removed or replaced."""
+        reference = self._children.pop(key, None)
+        if reference is not None:
+            self._written.pop(key, None)
+            child = reference()
+            if child is not None:
+                bury(self, child)
+
+    def _drop_all(self) -> None:
+        for key in list(self._children):
+            self._drop(key)
+
+    def __cairn_mark__(self, state: int) -> None:
+        self.__cairn_state__ = state
+
+    def __cairn_keep__(self, key: Any, child: Draft) -> None:
+        self._written[key] = child
+
+    def __cairn_hide__(self, child: Draft) -> None:
+        if self._hidden is None:
+            self._hidden = {}
+        refer(self._hidden, id(child), child)
+
+    def __cairn_live__(self) -> list[Draft]:
+        references = [*self._children.values(), *(self._hidden or {}).values()]
+        return [child for reference in references if (child := reference()) is not None]
+
+    def __cairn_step__(self, key: Any) -> Any:
+        return key
+
+    def __cairn_merged__(self) -> Any:
+        raise NotImplementedError
+
+    def __cairn_collect__(self, path: list[Any], operations: list[Operation]) -> None:
+        raise NotImplementedError
+
+    def __cairn_plain__(self) -> Any:
+        return self._kind.plain(self.__cairn_merged__())
+
+    def __cairn_end__(self) -> None:
+        self._children = {}
+        self._written = {}
+        self.__cairn_base__ = self.__cairn_parent__ = None
+        self.__class__ = self._ended
+
+    def __copy__(self) -> Any:
+        return self.copy()  # type: ignore[attr-defined]  # every container has it
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return self.__cairn_plain__()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        plain = self.__cairn_plain__()
+        return type(plain), (self._items_of(plain),)
+
+    @staticmethod
+    def _items_of(plain: Any) -> Any:
+        return list(plain.items()) if isinstance(plain, dict) else list(plain)
+
+
+def ended_getattribute(draft: Any, name: str) -> Any:
+    """Every access to a draft that has ended; `isinstance` asks for the class and may have it."""
+    if name == "__class__":
+        return object.__getattribute__(draft, name)
+    raise StaleDraft(ENDED)
+
+
+def ended_repr(_draft: Any) -> str:
+    """What a traceback or a log shows of a draft that has ended."""
+    return "<a draft whose update has ended>"
+
+
+def ended_setattr(_draft: Any, _name: str, _value: Any = None) -> None:
+    """Every write to a draft that has ended."""
+    raise StaleDraft(ENDED)
+
+
+class Ended:
+    """Mixed in before a container draft's class: what the draft becomes when its update ends.
+
+    The methods of the draft itself stay where they are: each begins with an attribute of its draft.
+    """
+
+    __slots__ = ()
+
+    __getattribute__ = ended_getattribute
+    __repr__ = ended_repr
+
+    def __iter__(self) -> Iterator[Any]:
+        raise StaleDraft(ENDED)
+
+    def __eq__(self, other: object) -> bool:
+        raise StaleDraft(ENDED)
+
+    __hash__ = None  # type: ignore[assignment]  # as every container

@@ -1,0 +1,394 @@
+"""The draft of a dict: the base, untouched, with what was changed, removed and added laid over it.
+
+- `_changed`: new values of keys of the base; they keep their place in the order, and the stored
+  key.
+- `_removed`: keys of the base that are gone, or stand at the end now, put back.
+- `_added`: keys that aren't in the base, or were removed from it, in the order they came.
+
+So one key costs the same in a dict of ten and of a million, and the order is the base's without the
+removed, then the added: what a dict does. `clear()` makes the base empty, and keeps the real one
+(`__cairn_base__`) to compare with at the end.
+
+The net effect. A key of the base can stay only if its final place is one that a dict would keep it
+in: the added ones that came back in their old order to the end of what is left did, so they count
+as changed in place. Everything else that was removed is a DELETE, then what is new is one SET, or
+one MERGE for several. Where more was deleted than is left, one SET of the whole dict is weighed
+against that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, MutableMapping
+from typing import TYPE_CHECKING, Any, Self
+
+from cairndb import codec, draft_base
+from cairndb.draft_base import CLEAN, WRITTEN, ContainerDraft, Ended, written_step
+from cairndb.draft_merge import MergeArgument
+from cairndb.draft_views import DictItems, DictKeys, DictValues
+from cairndb.errors import ValidationError
+from cairndb.patch import DELETE, SET, operation
+
+if TYPE_CHECKING:
+    from cairndb.draft_base import Draft
+    from cairndb.kinds import DictKind
+from cairndb.patch import Operation
+
+_ABSENT: Any = object()
+
+
+class DictDraft(ContainerDraft, MutableMapping[Any, Any]):
+    """A dict of the tree as an update's block sees it: the whole public interface of dict."""
+
+    __slots__ = ("_added", "_backwards", "_base", "_changed", "_holds_nodes", "_length", "_removed")
+
+    def __init__(
+        self, kind: DictKind, base: dict[Any, Any], parent: Draft | None, key: Any
+    ) -> None:
+        super().__init__(kind, base, parent, key)
+        self._base = base
+        self._changed: dict[Any, Any] = {}
+        self._removed: set[Any] = set()
+        self._added: dict[Any, Any] = {}
+        self._length = len(base)
+        self._holds_nodes = kind.value.is_node
+        self._backwards: Iterator[Any] | None = None  # popitem's place in the base, from the end
+
+    # Reading.
+
+    def _value(self, key: Any) -> Any:
+        base = self._base
+        if key not in base or key in self._removed:
+            return self._added[key]
+        if key in self._changed:
+            return self._changed[key]
+        return base[key]
+
+    def __getitem__(self, key: Any) -> Any:
+        if not self._holds_nodes:
+            return self._value(key)
+        reference = self._children.get(key)
+        if reference is not None:
+            child = reference()
+            if child is not None:
+                return child
+        return self._child(self._kind.value, key, self._value(key))
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._added or (key in self._base and key not in self._removed)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def get(self, key: Any, default: Any = None, /) -> Any:  # noqa: D102  as dict's
+        try:
+            return self[key]
+        except KeyError:
+            return default
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._iterate(iter, self._length)
+
+    def __reversed__(self) -> Iterator[Any]:
+        return self._iterate(reversed, self._length)
+
+    def _iterate(self, direction: Any, length: int) -> Iterator[Any]:
+        """Keys in either direction; refuses to go on after a change of size, as a dict does."""
+        base = self._base
+        for part in direction((base, self._added)):
+            for key in direction(part):
+                if self._length != length:
+                    break
+                if part is not base or key not in self._removed:
+                    yield key
+        if self._length != length:
+            raise RuntimeError("dictionary changed size during iteration")
+        if self._base is not base:
+            raise RuntimeError("dictionary keys changed during iteration")
+
+    def keys(self) -> DictKeys:
+        """The keys, live."""
+        return DictKeys(self)
+
+    def values(self) -> DictValues:
+        """The values, live; nodes among them are drafts."""
+        return DictValues(self)
+
+    def items(self) -> DictItems:
+        """The pairs of key and value, live; nodes among the values are drafts."""
+        return DictItems(self)
+
+    def copy(self) -> dict[Any, Any]:
+        """A plain dict of what is shown now; nodes among the values are drafts."""
+        return {key: self[key] for key in self}
+
+    @classmethod
+    def fromkeys(cls, iterable: Iterable[Any], value: Any = None, /) -> dict[Any, Any]:
+        """A plain dict, as `dict.fromkeys`."""
+        return dict.fromkeys(iterable, value)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, dict | DictDraft):
+            return NotImplemented
+        if self._length != len(other):
+            return False
+        for key in self:
+            if key not in other:
+                return False
+            mine, theirs = self[key], other[key]
+            if mine is not theirs and mine != theirs:
+                return False
+        return True
+
+    __hash__ = None  # type: ignore[assignment]  # as dict
+
+    def __repr__(self) -> str:
+        return repr(self.copy())
+
+    def __or__(self, other: Any) -> dict[Any, Any]:
+        if not isinstance(other, dict | DictDraft):
+            return NotImplemented
+        return self.copy() | dict(other)
+
+    def __ror__(self, other: Any) -> dict[Any, Any]:
+        if not isinstance(other, dict | DictDraft):
+            return NotImplemented
+        return dict(other) | self.copy()
+
+    # Writing.
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if self.__cairn_state__ != WRITTEN:
+            draft_base.touch(self)
+        in_base = key in self._base and key not in self._removed
+        known = in_base or key in self._added
+        kind = self._kind
+        if known and self._holds_nodes:
+            reference = self._children.get(key)
+            if reference is not None and reference() is value:
+                return  # a draft assigned to where it stands, as `d[k] += …` does
+        if not known:
+            key = draft_base.copied_key(self, kind.key, key)
+        try:  # draft_base.copied, without its call: bulk loads spend their time here
+            value = kind.value.copy(value, self.__cairn_depth__ + 1)
+        except ValidationError as error:
+            raise draft_base.located(error, self, key) from None
+        if in_base:
+            self._changed[key] = value
+        else:
+            self._added[key] = value
+        if not known:
+            self._length += 1
+        elif self._holds_nodes:
+            self._drop(key)
+
+    def _remove(self, key: Any) -> None:
+        """Take out a key that is there."""
+        if key in self._added:
+            del self._added[key]
+        else:
+            self._removed.add(key)
+            self._changed.pop(key, None)
+        self._length -= 1
+        if self._holds_nodes:
+            self._drop(key)
+
+    def __delitem__(self, key: Any) -> None:
+        if self.__cairn_state__ != WRITTEN:
+            draft_base.touch(self)
+        if key not in self:
+            raise KeyError(key)
+        self._remove(key)
+
+    def pop(self, key: Any, default: Any = _ABSENT, /) -> Any:
+        """Remove a key and return a plain copy of its value, or the default."""
+        if self.__cairn_state__ != WRITTEN:
+            draft_base.touch(self)
+        if key not in self:
+            if default is _ABSENT:
+                raise KeyError(key)
+            return default
+        value = self._plain_at(key)
+        self._remove(key)
+        return value
+
+    def popitem(self) -> tuple[Any, Any]:
+        """Remove the last key and return it with a plain copy of its value."""
+        draft_base.touch(self)
+        if not self._length:
+            raise KeyError("popitem(): dictionary is empty")
+        if self._added:
+            key = next(reversed(self._added))
+        else:
+            # What this iterator has passed was removed from the base and never stands there again:
+            # so popping everything is one walk.
+            if self._backwards is None:
+                self._backwards = reversed(self._base)
+            key = next(key for key in self._backwards if key not in self._removed)
+        value = self._plain_at(key)
+        self._remove(key)
+        return key, value
+
+    def _plain_at(self, key: Any) -> Any:
+        child = self._written.get(key)
+        if child is not None:
+            return child.__cairn_plain__()
+        return self._kind.value.plain(self._value(key))
+
+    def clear(self) -> None:
+        """Remove every key."""
+        draft_base.touch(self)
+        self._drop_all()
+        self._base = {}
+        self._changed = {}
+        self._removed = set()
+        self._added = {}
+        self._backwards = None
+        self._length = 0
+
+    def setdefault(self, key: Any, default: Any = None, /) -> Any:
+        """The value of a key, which is assigned the default if it isn't there."""
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def update(self, other: Any = (), /, **more: Any) -> None:
+        """Assign the keys of a mapping, or of an iterable of pairs, then the keyword arguments."""
+        if hasattr(other, "keys"):
+            for key in list(other.keys()) if other is self else other.keys():
+                self[key] = other[key]
+        else:
+            for key, value in other:
+                self[key] = value
+        for name, value in more.items():
+            self[name] = value
+
+    def __ior__(self, other: Any) -> Self:
+        self.update(other)
+        return self
+
+    # The protocol of drafts.
+
+    def __cairn_merged__(self) -> dict[Any, Any]:
+        if self.__cairn_state__ == CLEAN:
+            return self.__cairn_base__  # type: ignore[no-any-return]  # this draft's base is a dict
+        removed = self._removed
+        if removed:
+            shown = {key: value for key, value in self._base.items() if key not in removed}
+        else:
+            shown = dict(self._base)
+        shown.update(self._changed)
+        shown.update(self._added)
+        for key, child in self._written.items():
+            shown[key] = child.__cairn_merged__()
+        return shown
+
+    def __cairn_collect__(self, path: list[Any], operations: list[Operation]) -> None:
+        kind = self._kind
+        kind.check_length(self._length, draft_base.path_of(self))
+        if not (self._changed or self._added or self._length != len(self.__cairn_base__)):
+            self._collect_children(path, operations)  # as most dicts: values changed below it
+            return
+        returned, deleted = self._returned()
+        added = {key: value for key, value in self._added.items() if key not in returned}
+        for key, child in self._written.items():
+            if key in added:
+                added[key] = child.__cairn_merged__()
+        merge = MergeArgument(kind)
+        for key in (*self._changed, *returned):
+            self._compare(codec.stored_key(self.__cairn_base__, key), merge)
+        merge.add(added)
+        reformed = self._has_reformed()
+        if reformed or deleted > self._length:
+            # One deletion takes at least its code, its path and a byte of key.
+            least = deleted * (len(codec.encode(path)) + 4)
+            whole = kind.encode(self.__cairn_merged__())
+            if reformed or len(whole) <= least + merge.size:
+                operations.append(operation(SET, path, whole))
+                return
+        self._collect_children(path, operations)
+        if deleted:
+            gone = self._removed if self._base is self.__cairn_base__ else self.__cairn_base__
+            steps = [self._stored_step(key) for key in gone if key not in returned]
+            operations += [operation(DELETE, [*path, step]) for step in steps]
+        merge.emit(path, operations)
+
+    def _collect_children(self, path: list[Any], operations: list[Operation]) -> None:
+        for key, child in self._written.items():
+            if key not in self._changed and key not in self._added:
+                child.__cairn_collect__([*path, self._stored_step(key)], operations)
+
+    def _stored_step(self, key: Any) -> Any:
+        return written_step(self._kind.key, codec.stored_key(self.__cairn_base__, key))
+
+    def _returned(self) -> tuple[dict[Any, Any], int]:
+        """The added keys that stand where the base had them, and how many keys of it are deleted.
+
+        What stands in front of the added is the base without the removed. So of the removed only
+        those behind all of it can have come back to their place, and only in their old order,
+        before anything that is new.
+        """
+        base = self.__cairn_base__
+        if self._base is not base:
+            removed: Any = base
+            tail = list(base)
+        else:
+            removed = self._removed
+            tail = []
+            if removed and self._added:
+                for key in reversed(base):
+                    if key not in removed:
+                        break
+                    tail.append(key)
+                tail.reverse()
+        returned: dict[Any, Any] = {}
+        rest = iter(tail)
+        for key, value in self._added.items():
+            # `in` walks the iterator on to behind the key: the next one has to come later.
+            if key not in removed or key not in rest or not self._same_key(key):
+                break
+            returned[key] = value
+        return returned, len(removed) - len(returned)
+
+    def _has_reformed(self) -> bool:
+        """Whether a key was put back in other bytes: a patch can't name both, 1.0 and then 1."""
+        if not self._kind.key.ambiguous:
+            return False
+        removed = self._removed if self._base is self.__cairn_base__ else self.__cairn_base__
+        if not removed:
+            return False
+        return any(key in removed and not self._same_key(key) for key in self._added)
+
+    def _same_key(self, key: Any) -> bool:
+        """Whether a key put back has the bytes of the one that the base holds: 1 isn't 1.0."""
+        kind = self._kind.key
+        return not kind.ambiguous or kind.encode(key) == kind.encode(
+            codec.stored_key(self.__cairn_base__, key)
+        )
+
+    def _compare(self, key: Any, merge: MergeArgument) -> None:
+        """Enter a key that is in the base and has a new value, if that differs."""
+        child = self._written.get(key)
+        if child is not None:
+            value = child.__cairn_merged__()
+        else:
+            value = self._added[key] if key in self._added else self._changed[key]
+        encoded = self._kind.value.encode(value)
+        if encoded != self._kind.value.encode(self.__cairn_base__[key]):
+            merge.put(key, encoded)
+
+    def __cairn_end__(self) -> None:
+        self._base = {}
+        self._changed = {}
+        self._added = {}
+        self._removed = set()
+        self._backwards = None
+        super().__cairn_end__()
+
+
+class EndedDict(Ended, DictDraft):
+    """A draft of a dict whose update has ended."""
+
+    __slots__ = ()
+
+
+DictDraft._ended = EndedDict  # noqa: SLF001  a class that can't be named before it exists
