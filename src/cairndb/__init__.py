@@ -1,1 +1,45 @@
-"""Durable Python objects: a typed tree in memory, every update on disk before it returns."""
+"""Durable Python objects: a typed tree in memory, every update on disk before it returns.
+
+    db = cairndb.open("bank.cairn", Bank)
+    with db.update() as bank:
+        bank.accounts["alice"] = Account("Alice", 100)
+
+Start with `open`, `Record` and the README.
+"""
+
+from cairndb.database import Database, open  # noqa: A004  cairndb.open, as gzip.open
+from cairndb.draft import plain
+from cairndb.errors import (
+    CairnError,
+    CorruptError,
+    DatabaseFailed,
+    DatabaseLocked,
+    DiskFull,
+    LockTimeout,
+    ReadOnlyError,
+    SchemaError,
+    StaleDraft,
+    UsageError,
+    ValidationError,
+)
+from cairndb.record import Record, query, update
+
+__all__ = [
+    "CairnError",
+    "CorruptError",
+    "Database",
+    "DatabaseFailed",
+    "DatabaseLocked",
+    "DiskFull",
+    "LockTimeout",
+    "ReadOnlyError",
+    "Record",
+    "SchemaError",
+    "StaleDraft",
+    "UsageError",
+    "ValidationError",
+    "open",
+    "plain",
+    "query",
+    "update",
+]

@@ -1,0 +1,351 @@
+"""The public face: `cairndb.open` and what it returns.
+
+Opening *is* recovery, whether the last owner closed, crashed or was killed: take the directory's
+lock, load the newest good checkpoint, replay the log after it through the same door that commits
+use, write again what isn't proven durable, and only then let anybody look.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import warnings
+import weakref
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Final,
+    Generic,
+    Literal,
+    ParamSpec,
+    Self,
+    TypeVar,
+    overload,
+)
+
+import msgspec
+
+from cairndb import opening
+from cairndb.draft import plain
+from cairndb.errors import UsageError
+from cairndb.housekeeper import Housekeeper
+from cairndb.patch import Call
+from cairndb.schema import compile_root
+from cairndb.transaction import Update, View
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from cairndb.engine import Engine
+    from cairndb.opening import Progress
+
+R = TypeVar("R")
+T = TypeVar("T")
+P = ParamSpec("P")
+
+Durability = Literal["commit", "interval", "process"]
+LEVELS: Final = ("commit", "interval", "process")
+
+_engines: Final[weakref.WeakSet[Engine]] = weakref.WeakSet()
+
+
+@overload
+def open(  # noqa: A001  cairndb.open, as gzip.open
+    path: str | os.PathLike[str],
+    *,
+    create: bool = ...,
+    read_only: bool = ...,
+    durability: Durability = ...,
+    sync_interval: float = ...,
+    guard: bool = ...,
+    restart_target: float | None = ...,
+    lock_timeout: float | None = ...,
+    audit: bool = ...,
+    progress: Progress | None = ...,
+) -> Database[dict[str, Any]]: ...
+
+
+@overload
+def open(  # noqa: A001
+    path: str | os.PathLike[str],
+    root: type[R],
+    *,
+    create: bool = ...,
+    read_only: bool = ...,
+    durability: Durability = ...,
+    sync_interval: float = ...,
+    guard: bool = ...,
+    restart_target: float | None = ...,
+    lock_timeout: float | None = ...,
+    audit: bool = ...,
+    progress: Progress | None = ...,
+) -> Database[R]: ...
+
+
+def open(  # noqa: A001
+    path: str | os.PathLike[str],
+    root: Any = dict[str, Any],
+    *,
+    create: bool = True,
+    read_only: bool = False,
+    durability: Durability = "commit",
+    sync_interval: float = 0.1,
+    guard: bool = True,
+    restart_target: float | None = 2.0,
+    lock_timeout: float | None = None,
+    audit: bool = False,
+    progress: Progress | None = None,
+) -> Database[Any]:
+    """Open a database, making it first if it isn't there.
+
+    Args:
+        path: the database's directory, `bank.cairn`, say.
+        root: the type of the whole: a `Record` class whose fields all have defaults, or `dict[K,
+        V]`.
+        create: whether to make a database where there is none.
+        read_only: show the state as it is durable now, also beside an owner in another process; it
+            doesn't follow, open it again for a later state.
+        durability: `"commit"`: an update that has returned is on disk. `"interval"`: it was handed
+        to
+            the system, and is synced within `sync_interval`. `"process"`: it was handed to the
+            system, which survives the death of this process but not of the machine.
+        sync_interval: seconds between the syncs of `"interval"`.
+        guard: whether dicts, lists and sets of the state refuse to be changed outside an update;
+            without, they are plain builtins, quicker to load, and changing one is a bug nobody
+            tells.
+        restart_target: seconds that the next opening should take at most; a checkpoint is made in
+            the background when it would take longer. None never makes one by itself.
+        lock_timeout: seconds to wait for another owner to close; None doesn't wait.
+        audit: whether to keep the name and arguments of each `run` with what it changed.
+        progress: called while recovering, with the bytes read so far and the bytes to read.
+
+    Raises:
+        DatabaseLocked: another process (or this one) has it open for writing.
+        SchemaError: `root` can't be kept, or isn't the type of what is stored.
+        CorruptError: a file isn't what was written.
+        CairnError: there is no database at `path`, and `create` is False.
+    """
+    if durability not in LEVELS:
+        raise UsageError(f"durability is one of {', '.join(map(repr, LEVELS))}, not {durability!r}")
+    kind = compile_root(root, guard=guard)
+    recovered = opening.recover(
+        os.fspath(path),
+        kind,
+        create=create,
+        read_only=read_only,
+        lock_timeout=lock_timeout,
+        sync_at_commit=durability == "commit",
+        progress=progress,
+    )
+    engine = recovered.engine
+    for text in recovered.warnings:
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
+    housekeeper = None
+    if not read_only:
+        housekeeper = Housekeeper(
+            engine,
+            os.fspath(path),
+            sync_interval=sync_interval,
+            sync_soon=durability != "process",
+            restart_target=restart_target,
+            load_rate=recovered.load_rate,
+            replay_rate=recovered.replay_rate,
+        )
+        engine.wake = housekeeper.wake
+    _engines.add(engine)
+    return Database(engine, housekeeper, os.fspath(path), audit=audit)
+
+
+class Database(Generic[R]):
+    """An open database; made by `cairndb.open`, closed by `close` or at the end of a `with` block.
+
+    It can be used by any number of threads. What a view hands out is the live state: use it inside
+    the block, or copy it with `cairndb.plain`.
+    """
+
+    __slots__ = ("__weakref__", "_audit", "_engine", "_housekeeper", "path")
+
+    def __init__(
+        self, engine: Engine, housekeeper: Housekeeper | None, path: str, *, audit: bool
+    ) -> None:
+        self._engine = engine
+        self._housekeeper = housekeeper
+        self._audit = audit
+        self.path = path
+
+    def view(self, *, durable: bool = True, timeout: float | None = None) -> View[R]:
+        """A consistent read: `with db.view() as root:`; the state stays as it is in the block.
+
+        Args:
+            durable: whether the end of the block waits until what it showed is durable.
+            timeout: seconds to wait for an update that is being applied; None waits for ever.
+        """
+        return View(self._engine, timeout, durable=durable)
+
+    def update(self, *, durable: bool = True, timeout: float | None = None) -> Update[R]:
+        """A transaction: `with db.update() as root:`; the block's end makes it durable.
+
+        An exception in the block drops all that it changed, in memory and on disk.
+
+        Args:
+            durable: whether the end of the block waits until the update is durable; without, that
+                comes with the next one that waits, with `sync`, or soon by itself.
+            timeout: seconds to wait for another update, and for views to end; None waits for ever.
+        """
+        return Update(self._engine, timeout, durable=durable)
+
+    def run(
+        self,
+        method: Callable[Concatenate[R, P], T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Call a method of the root in its own view or update.
+
+        Args:
+            method: marked `@cairndb.update` or `@cairndb.query`, as `Bank.transfer`.
+            args: its arguments.
+            kwargs: its arguments by name.
+
+        Returns:
+            What it returns, as plain values out of the tree: never a draft.
+
+        Raises:
+            UsageError: it isn't marked, or it is a generator or coroutine, which would run later.
+        """
+        mode = getattr(method, "__cairn_mode__", None)
+        name = getattr(method, "__qualname__", repr(method))
+        if mode == "update":
+            call = _call(name, args, kwargs) if self._audit else None
+            with Update[R](self._engine, None, call, durable=True) as root:
+                return _result(method(root, *args, **kwargs), name)
+        if mode == "query":
+            with self.view() as root:
+                return _result(method(root, *args, **kwargs), name)
+        raise UsageError(
+            f"{name} isn't marked: write @cairndb.update above it if it changes the state, "
+            "else @cairndb.query"
+        )
+
+    def sync(self) -> None:
+        """Wait until everything applied so far is on disk, at every durability level.
+
+        Raises:
+            UsageError: inside a block of this database.
+            DatabaseFailed: the sync failed.
+        """
+        self._check("sync")
+        self._engine.sync()
+
+    def checkpoint(self) -> int:
+        """Write the state as of now to a checkpoint, in the helper process, and wait for it.
+
+        Returns:
+            Its LSN.
+
+        Raises:
+            UsageError: inside a block of this database.
+            CairnError: it could not be made; the log is all there, and nothing else has changed.
+        """
+        self._check("checkpoint")
+        assert self._housekeeper is not None
+        return self._housekeeper.checkpoint()
+
+    @property
+    def lsn(self) -> int:
+        """The number of the last update applied in memory."""
+        return self._engine.applied_lsn
+
+    @property
+    def durable_lsn(self) -> int:
+        """The number of the last update known to be synced to disk."""
+        return self._engine.durable_lsn
+
+    def stats(self) -> dict[str, Any]:
+        """What there is on disk and in memory, in numbers; `cairn stats` prints it."""
+        self._engine.check_usable()
+        found: dict[str, Any] = {"lsn": self.lsn, "durable_lsn": self.durable_lsn}
+        if self._housekeeper is not None:
+            found |= self._engine.store.stats() | self._housekeeper.stats()
+        return found
+
+    def close(self) -> None:
+        """Write and sync what isn't yet, and give up the database; closing twice is harmless.
+
+        Waits for running views and updates to end.
+
+        Raises:
+            UsageError: inside a block of this database.
+            DatabaseFailed: the last write or sync failed; the database is closed all the same.
+        """
+        engine = self._engine
+        if engine.closed:
+            return
+        if engine.lock.holds():
+            raise UsageError("close() inside a block of this database: end the block first")
+        if self._housekeeper is not None:
+            self._housekeeper.stop()
+        engine.close()
+
+    def _check(self, name: str) -> None:
+        self._engine.check_usable()
+        self._engine.check_writable()
+        if self._engine.lock.holds():
+            raise UsageError(f"{name}() inside a block of this database: end the block first")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        engine = self._engine
+        if not engine.closed:
+            # Nothing acknowledged is at stake; but the lock stays taken until somebody closes.
+            warnings.warn(
+                f"unclosed database {self.path}", ResourceWarning, source=self, stacklevel=2
+            )
+            self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._engine.closed else f"at LSN {self.lsn}"
+        return f"<cairndb.Database {self.path!r} {state}>"
+
+
+def _call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+    return Call(
+        name, [_audited(value) for value in args], {k: _audited(v) for k, v in kwargs.items()}
+    )
+
+
+def _audited(value: object) -> Any:
+    # For people to read, never run again: what isn't plain data is kept as its repr.
+    try:
+        msgspec.msgpack.encode(value)
+        return msgspec.to_builtins(value, str_keys=False)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return repr(value)
+
+
+def _result(value: T, name: str) -> T:
+    if inspect.isgenerator(value) or inspect.iscoroutine(value) or inspect.isasyncgen(value):
+        raise UsageError(f"{name} would run after its transaction has ended: return a list instead")
+    result: T = plain(value)
+    return result
+
+
+def _after_fork_in_child() -> None:
+    for engine in list(_engines):
+        engine.forked()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,286 @@
+"""What all views and updates of an open database share; a commit, in the paper's order.
+
+An update, step by step (the numbers are those of ARCHITECTURE.md; `Engine.commit` is 3 to 6):
+
+1. take the update lock, give the block a draft;
+2. the block runs;
+3. collect the net effects;
+4. encode the entry, decode it, resolve it against the state; make room in the log;
+5. upgrade to exclusive;
+6. append to the log buffer, apply, release;
+7. wait, holding no lock, until it is durable.
+
+Up to step 5 whatever goes wrong raises, and nothing has happened. In step 6 nothing can go wrong
+but by a bug or for want of memory; then memory and log may differ, so the object is dead before a
+lock is released.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Raw
+
+from cairndb import draft as drafts
+from cairndb.errors import DatabaseFailed, ReadOnlyError, UsageError, ValidationError
+from cairndb.flusher import Flusher
+from cairndb.kinds import RecordKind
+from cairndb.locks import Mutex, ThreeModeLock, current_holder, deferred_interrupts
+from cairndb.patch import SET, decode_entries, decode_entry, encode_entry, operation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cairndb.errors import CairnError
+    from cairndb.files import Directory
+    from cairndb.patch import Call, Tree
+    from cairndb.store import Store
+
+ENTRY_BYTES_MAX: Final = 1 << 30
+# What waits to be written, when updates don't wait for it, is bounded: past this the next one
+# writes it.
+BUFFER_BYTES_MAX: Final = 4 << 20
+
+
+class Engine:
+    """What all views and updates of one open database share.
+
+    Args:
+        tree: the typed state.
+        store: what is on disk, started; None for a database opened for reading.
+        directory: given up by `close`.
+        applied_lsn: what `tree` shows.
+        time: of the last entry, in microseconds since the epoch.
+        sync_at_commit: whether a promise is a sync; else what was handed to the system is promised.
+        clock: microseconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        store: Store | None,
+        directory: Directory,
+        *,
+        applied_lsn: int,
+        time: int,
+        sync_at_commit: bool,
+        clock: Callable[[], int],
+    ) -> None:
+        # Set once:
+        self.tree = tree
+        self.lock = ThreeModeLock()
+        self.flusher = Flusher(self._flush, self._failed)
+        self.flusher.promised_lsn = applied_lsn
+        self._store = store
+        self._directory = directory
+        self._sync_at_commit = sync_at_commit
+        self._clock = clock
+        # Why this object can't be used any more: makes the error to raise. Set once by close, fork
+        # or failure.
+        self.refusal: Callable[[], CairnError] | None = None
+        # Told that there is something to do later (a flush nobody waits for, an idle mark). Set
+        # once.
+        self.wake: Callable[[], None] | None = None
+        self.closed = False
+        # Written under exclusive, read under any mode:
+        self.applied_lsn = applied_lsn
+        self._time = time
+        # Guards the store's buffer: appending, and taking what was appended.
+        self._buffer_mutex = Mutex()
+
+    @property
+    def store(self) -> Store:
+        """The store of a database opened for writing."""
+        assert self._store is not None
+        return self._store
+
+    def check_writable(self) -> None:
+        """Raise `ReadOnlyError` if this database was opened for reading."""
+        if self._store is None:
+            raise ReadOnlyError(
+                "this database was opened with read_only=True: open it without to change it"
+            )
+
+    def check_usable(self) -> None:
+        """Raise why this object can't be used any more, if so."""
+        if self.refusal is not None:
+            raise self.refusal()
+
+    def commit(self, root: object, call: Call | None, deadline: float | None) -> int:
+        """Make durable-to-be what a draft's block changed, from step 3 to the release in step 6.
+
+        Args:
+            root: the draft. The update lock is held, and is released or kept as the caller's
+            `finally` says.
+            call: who made the change, to be kept with it.
+            deadline: on the monotonic clock, for the upgrade.
+
+        Returns:
+            The LSN of the update, or of the state it saw if it changed nothing.
+        """
+        operations = drafts.collect(root)
+        if not operations:
+            return self.applied_lsn
+        now = max(self._clock(), self._time)
+        entry = encode_entry(now, operations, call)
+        prepared = self.tree.resolve(decode_entry(entry).operations)
+        self._make_room(len(entry))
+        self.lock.upgrade(deadline)
+        with deferred_interrupts():
+            self.check_usable()
+            try:
+                with self._buffer_mutex:
+                    lsn = self.store.append(entry)
+                self.tree.apply(prepared)
+                self.applied_lsn = lsn
+                self._time = now
+            except BaseException as error:
+                self.flusher.fail(error)
+                raise
+            self.lock.release_update(current_holder())
+        return lsn
+
+    def create(self) -> None:
+        """Write LSN 1, the root with its defaults; only then is a new database there."""
+        kind = self.tree.kind
+        empty = kind.cls() if isinstance(kind, RecordKind) else {}
+        encoded = kind.encode(kind.copy(empty, 0))
+        entry = encode_entry(self._clock(), [operation(SET, (), Raw(encoded))])
+        prepared = self.tree.resolve(decode_entry(entry).operations)
+        self._make_room(len(entry))
+        self.applied_lsn = self.store.append(entry)
+        self.tree.apply(prepared)
+        self.sync()
+
+    def bring_tail(self, deadline: float | None) -> None:
+        """Apply the updates that there was no room to write again when the database was opened.
+
+        Raises:
+            DiskFull: there is still no room.
+        """
+        store = self.store
+        if store.tail_missing is None:
+            return
+        self.lock.upgrade(deadline)
+        with deferred_interrupts():
+            self.flusher.run(store.start)
+            if store.tail_missing is not None:
+                raise store.tail_missing
+            try:
+                for first_lsn, count, payload in store.tail_frames():
+                    for entry in decode_entries(payload, count):
+                        self.tree.apply(self.tree.resolve(entry.operations))
+                        self._time = entry.time
+                    self.applied_lsn = first_lsn + count - 1
+                self.flusher.promised_lsn = self.applied_lsn
+            except BaseException as error:
+                self.flusher.fail(error)
+                raise
+        self.lock.downgrade()
+
+    def _make_room(self, entry_bytes: int) -> None:
+        if entry_bytes > ENTRY_BYTES_MAX:
+            raise ValidationError(
+                f"this update would write {entry_bytes:,} bytes; the limit is {ENTRY_BYTES_MAX:,}: "
+                "make it in several updates"
+            )
+        # Until the append nobody else appends, and what is taken meanwhile needs less than this
+        # has counted.
+        with self._buffer_mutex:
+            there_is_room = self.store.reserve(entry_bytes)
+        if not there_is_room:
+            self.flusher.run(lambda: self._rotate(entry_bytes))
+        elif self.store.buffered_bytes > BUFFER_BYTES_MAX:
+            self.flusher.run(self.flusher.flush)
+
+    def _rotate(self, entry_bytes: int) -> None:
+        self.flusher.flush()
+        if not self.store.reserve(entry_bytes):
+            self.store.rotate(entry_bytes)
+
+    def _flush(self) -> int:
+        with self._buffer_mutex:
+            batch = self.store.take()
+        written = self.store.write(batch)
+        return self.store.sync() if self._sync_at_commit else written
+
+    def _failed(self, _error: BaseException) -> None:
+        self.refusal = self.flusher.failed
+
+    def wait(self, lsn: int) -> None:
+        """Return when everything up to `lsn` is promised."""
+        if self.flusher.promised_lsn < lsn:
+            self.flusher.wait(lsn)
+
+    def sync(self) -> None:
+        """Write and sync what was applied, and write down that it is durable, at every level."""
+        self.flusher.run(self._sync)
+
+    def _sync(self) -> None:
+        self.flusher.flush()
+        if not self._sync_at_commit:
+            self.store.sync()
+        self.store.mark()
+
+    @property
+    def durable_lsn(self) -> int:
+        """What is known to be synced."""
+        return self.flusher.promised_lsn if self._store is None else self._store.durable_lsn
+
+    def close(self) -> None:
+        """Wait for views and updates to end, sync, and give up the directory."""
+        failure: DatabaseFailed | None = None
+        holder = current_holder()
+        if self.refusal is None:
+            self.lock.acquire_update()
+            try:
+                self.lock.upgrade()
+                self.refusal = _closed
+                if self._store is not None:
+                    self._sync_last()
+            except DatabaseFailed as error:
+                failure = error
+            finally:
+                self.lock.release_update(holder)
+        # In the role, so that no write or sync of this object runs any more when another may own
+        # it.
+        self.flusher.run(self._give_up, after_failure=True)
+        if failure is not None:
+            raise failure
+
+    def _sync_last(self) -> None:
+        self.flusher.run(self._sync)
+        self.flusher.run(self.store.sync)
+
+    def _give_up(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        self.refusal = _closed
+        try:
+            if self._store is not None:
+                self._store.close()
+        finally:
+            self._directory.close()
+
+    def forked(self) -> None:
+        """In a forked child: refuse everything. Its descriptors are closed already."""
+        self.closed = True
+        self.refusal = _forked
+
+
+def _closed() -> UsageError:
+    return UsageError("this database has been closed: open it again")
+
+
+def _forked() -> UsageError:
+    return UsageError(
+        "this database was opened before fork(), and belongs to the parent process: "
+        "open it in the child (with read_only=True, while the parent has it)"
+    )
+
+
+def now_microseconds() -> int:
+    """The system's clock, in microseconds since the epoch."""
+    return time.time_ns() // 1000

@@ -1,0 +1,263 @@
+"""What an open database does when nobody asks: syncs, idle marks, checkpoints.
+
+One daemon thread, started by the first update and asleep when there is nothing to do. No commit
+waits for it. Its steps, each time it is called:
+
+- Updates that nobody waited for (`durable=False`) are written, and synced, except at the
+  level `process`.
+- When nothing has happened since the last look, an empty frame says that everything is durable, so
+  that damage to the last frame can be told from a torn write.
+- When opening would take longer than `restart_target`, the log is rotated and a helper process
+  started (`cairndb.checkpointer`), which folds the last checkpoint and the sealed segments into the
+  next one. It reports; the thread reads its file back, and only then publishes it and removes what
+  it replaces.
+
+The prediction: bytes of the checkpoint and of the log after it, each over the rate at which this
+machine last read them (or a cautious guess). A checkpoint is due when opening would exceed the
+target *and* the log's share is worth it: at least half of the checkpoint's. Else a state that takes
+long to load anyway would be written again and again. One is due as well when there are many
+segments after the last, since every opening that writes begins one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from cairndb.errors import CairnError
+from cairndb.flusher import Background
+from cairndb.locks import Mutex, current_holder
+
+if TYPE_CHECKING:
+    from cairndb.engine import Engine
+
+logger = logging.getLogger("cairndb")
+
+# Bytes per second, until this machine has been measured: about half of what a small computer does.
+LOAD_RATE: Final = 20e6
+REPLAY_RATE: Final = 5e6
+_HELPER_LOOK_SECONDS: Final = 0.02
+# A log shorter than this is replayed in a moment, whatever the target.
+_LOG_BYTES_MIN: Final = 1 << 20
+_RETRY_SECONDS: Final = 30.0
+# Every opening that writes begins a segment: a tool run again and again makes many small ones.
+_SEGMENTS_MAX: Final = 64
+
+
+class Report(msgspec.Struct):
+    """What the helper process says when it has written a checkpoint, as one line of JSON."""
+
+    file: str
+    lsn: int
+
+
+class Housekeeper:
+    """The background work of one database opened for writing.
+
+    Args:
+        engine: the database's.
+        path: of its directory, for the helper process.
+        sync_interval: seconds between looks while there is something to do.
+        sync_soon: whether what was written is synced at the next look; else it is when asked for.
+        restart_target: seconds that opening may take; None never makes a checkpoint by itself.
+        load_rate: bytes of checkpoint loaded per second when it was last opened; None if unknown.
+        replay_rate: bytes of log replayed per second then.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        path: str,
+        *,
+        sync_interval: float,
+        sync_soon: bool,
+        restart_target: float | None,
+        load_rate: float | None,
+        replay_rate: float | None,
+    ) -> None:
+        # Set once:
+        self._engine = engine
+        self._path = path
+        self._interval = sync_interval
+        self._sync_soon = sync_soon
+        self._target = restart_target
+        self._load_rate = load_rate or LOAD_RATE
+        self._replay_rate = replay_rate or REPLAY_RATE
+        self._thread = Background("cairndb housekeeper", self._look)
+        # Touched by the thread alone:
+        self._seen_lsn = engine.applied_lsn
+        self._retry_at = 0.0
+        # Held by whoever makes a checkpoint; guards the helper.
+        self._checkpointing = Mutex()
+        self._helper: subprocess.Popen[bytes] | None = None
+        self._stopping = False
+        # Written by the thread, for people:
+        self._checkpoints_failed = 0
+        self._problem: str | None = None
+
+    def wake(self) -> None:
+        """Have the thread look, if it sleeps: called at the end of every update."""
+        if self._thread.asleep:
+            self._thread.poke()
+
+    def stop(self) -> None:
+        """End the thread and the helper; the next open removes what the helper was writing."""
+        self._stopping = True
+        helper = self._helper
+        if helper is not None:
+            helper.kill()
+        self._thread.stop()
+
+    def predicted_seconds(self) -> tuple[float, float]:
+        """How long opening would take now: loading the checkpoint, and replaying the log."""
+        stats = self._engine.store.stats()
+        return (
+            stats["checkpoint_bytes"] / self._load_rate,
+            stats["log_bytes_since_checkpoint"] / self._replay_rate,
+        )
+
+    def stats(self) -> dict[str, Any]:
+        """What it predicts, and how its checkpoints went."""
+        load, replay = self.predicted_seconds()
+        return {
+            "predicted_load_seconds": round(load, 3),
+            "predicted_replay_seconds": round(replay, 3),
+            "restart_target_seconds": self._target,
+            "checkpoint_due": self._due(),
+            "checkpoint_running": self._helper is not None,
+            "checkpoints_failed": self._checkpoints_failed,
+            "checkpoint_problem": self._problem,
+        }
+
+    def _look(self) -> float | None:
+        engine = self._engine
+        if engine.refusal is not None:
+            return None
+        try:
+            busy = self._flush_or_mark()
+            if self._due():
+                self._attempt_checkpoint()
+        except CairnError:
+            # The database has failed or is closing: whoever uses it is told.
+            return None
+        return self._interval if busy else None
+
+    def _flush_or_mark(self) -> bool:
+        """Returns whether to look again soon."""
+        engine, store = self._engine, self._engine.store
+        applied = engine.applied_lsn
+        done = store.durable_lsn if self._sync_soon else store.written_lsn
+        if done < applied:
+            engine.flusher.run(self._catch_up)
+        elif applied == self._seen_lsn:
+            engine.flusher.run(store.mark)
+            return False
+        self._seen_lsn = applied
+        return True
+
+    def _catch_up(self) -> None:
+        self._engine.flusher.flush()
+        if self._sync_soon:
+            self._engine.store.sync()
+
+    def _due(self) -> bool:
+        if self._target is None or time.monotonic() < self._retry_at:
+            return False
+        if self._segments_to_replay() > _SEGMENTS_MAX:
+            return True
+        load, replay = self.predicted_seconds()
+        if replay * self._replay_rate < _LOG_BYTES_MIN:
+            return False
+        return load + replay > self._target and replay > load / 2
+
+    def _segments_to_replay(self) -> int:
+        store = self._engine.store
+        after = store.checkpoint_lsn
+        return sum(segment.header.first_lsn > after for segment in list(store.segments))
+
+    def _attempt_checkpoint(self) -> None:
+        try:
+            self.checkpoint()
+        except (CairnError, OSError) as error:
+            if self._stopping or self._engine.refusal is not None:
+                return
+            self._checkpoints_failed += 1
+            self._problem = str(error)
+            self._retry_at = time.monotonic() + _RETRY_SECONDS
+            logger.warning("checkpoint of %s failed, trying again later: %s", self._path, error)
+
+    def checkpoint(self) -> int:
+        """Make a checkpoint of everything that is applied now, and wait for it.
+
+        Returns:
+            Its LSN.
+
+        Raises:
+            CairnError: the helper could not make it; the log is all there, and nothing else has
+            changed.
+        """
+        engine = self._engine
+        with self._checkpointing:
+            lsn = self._seal()
+            if engine.store.checkpoint_lsn == lsn:
+                return lsn
+            report = self._run_helper(lsn)
+            engine.store.check_checkpoint(report.file, lsn)
+            problem = engine.flusher.run(lambda: self._adopt(report.file))
+            if problem is not None:
+                raise CairnError(f"the checkpoint could not be published: {problem}") from problem
+            return report.lsn
+
+    def _seal(self) -> int:
+        """End the segment, so that all that was applied is in files that no longer change."""
+        engine = self._engine
+        # Against updates: rotation wants nothing buffered.
+        engine.lock.acquire_update()
+        try:
+            engine.check_usable()
+            engine.flusher.run(self._rotate)
+            return engine.applied_lsn
+        finally:
+            engine.lock.release_update(current_holder())
+
+    def _rotate(self) -> None:
+        self._engine.flusher.flush()
+        self._engine.store.sync()
+        self._engine.store.seal()
+
+    def _adopt(self, file: str) -> OSError | None:
+        # Returned, not raised: it is no failure of the log, which a checkpoint leaves as it was.
+        try:
+            self._engine.store.adopt(file)
+        except OSError as error:
+            return error
+        return None
+
+    def _run_helper(self, lsn: int) -> Report:
+        if self._stopping:
+            raise CairnError("the database is being closed")
+        # The helper ends itself at the end of its standard input, which comes when this process
+        # dies.
+        with subprocess.Popen(  # noqa: S603  our own module, by our own interpreter
+            [sys.executable, "-m", "cairndb.checkpointer", self._path, str(lsn)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        ) as helper:
+            self._helper = helper
+            assert helper.stdout is not None
+            output = helper.stdout.read()
+            status = helper.wait()
+            self._helper = None
+        if status != 0:
+            raise CairnError(
+                f"the checkpoint helper ended with status {status}: {output.decode().strip()}"
+            )
+        return msgspec.json.decode(output, type=Report)

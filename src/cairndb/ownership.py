@@ -1,0 +1,104 @@
+"""Who owns a database: `flock` on its directory, and the LOCK file that tells people.
+
+The lock is on the directory's own descriptor, so removing or replacing the LOCK file can't make two
+owners; it goes when the last descriptor is closed, however the process ends. LOCK says who it is,
+for the error message of whoever comes second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from cairndb.errors import DatabaseLocked
+
+if TYPE_CHECKING:
+    from cairndb.files import Directory
+
+LOCK_NAME: Final = "LOCK"
+_LOOK_SECONDS: Final = 0.02
+
+
+class Owner(msgspec.Struct):
+    """What LOCK says of the owner, as one line of JSON."""
+
+    host: str
+    pid: int
+    command: str
+    since: datetime
+
+
+def acquire(directory: Directory, timeout: float | None) -> None:
+    """Take the ownership of a database.
+
+    Args:
+        directory: of the database.
+        timeout: seconds to wait for another owner to go; None doesn't wait.
+
+    Raises:
+        DatabaseLocked: somebody has it; the message says who.
+    """
+    until = time.monotonic() + (timeout or 0.0)
+    while not directory.lock(exclusive=True):
+        if time.monotonic() >= until:
+            raise DatabaseLocked(_refusal(directory))
+        # flock has no time limit, and the signal that could end it is the program's.
+        time.sleep(_LOOK_SECONDS)
+
+
+def announce(directory: Directory) -> None:
+    """Say in the LOCK file who owns the database.
+
+    For people only: what can't be written is done without.
+    """
+    owner = Owner(socket.gethostname(), os.getpid(), " ".join(sys.argv), datetime.now(UTC))
+    with contextlib.suppress(OSError):
+        _write(directory, msgspec.json.encode(owner) + b"\n")
+
+
+def _write(directory: Directory, content: bytes) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        directory.remove(LOCK_NAME)
+    file = directory.create(LOCK_NAME)
+    try:
+        file.write(0, content)
+    finally:
+        file.close()
+
+
+def read_owner(directory: Directory) -> Owner | None:
+    """Who wrote the LOCK file last; None if there is none that can be read.
+
+    A record, not a lock: whoever wrote it may be gone.
+    """
+    try:
+        file = directory.open(LOCK_NAME)
+        try:
+            return msgspec.json.decode(file.read(0, file.size()), type=Owner)
+        finally:
+            file.close()
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _refusal(directory: Directory) -> str:
+    owner = read_owner(directory)
+    who = "another process"
+    if owner is not None:
+        who = (
+            f"process {owner.pid} on {owner.host} ({owner.command}), "
+            f"since {owner.since.astimezone():%Y-%m-%d %H:%M:%S}"
+        )
+        if owner.pid == os.getpid() and owner.host == socket.gethostname():
+            who = "this very process: close the other Database object first"
+    return (
+        f"{directory.path} is open for writing in {who}. "
+        "Wait for it with lock_timeout=SECONDS, or open it with read_only=True beside it"
+    )

@@ -1,0 +1,149 @@
+"""The whole engine on a disk that fails: usable or dead, never in between, nothing lost."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cairndb.appender import StoreOptions
+from cairndb.errors import CairnError, DatabaseFailed, DiskFull
+from cairndb.opening import own
+from cairndb.schema import compile_root
+from cairndb.transaction import Update, View
+from simulated import SimulatedDirectory, World
+
+if TYPE_CHECKING:
+    from cairndb.engine import Engine
+
+KIND = compile_root(dict[str, str], guard=True)
+OPTIONS = StoreOptions(4096 + 400, 4096 + 800)
+
+
+def open_engine(world: World) -> Engine:
+    """An engine with segments that hold a few updates."""
+    return own(SimulatedDirectory(world), KIND, create=True, options=OPTIONS).engine
+
+
+def put(engine: Engine, key: str, value: str) -> None:
+    """One update."""
+    with Update[dict[str, str]](engine, None, durable=True) as root:
+        root[key] = value
+
+
+def state(engine: Engine) -> dict[str, str]:
+    """What a view shows."""
+    with View[dict[str, str]](engine, None, durable=True) as root:
+        return dict(root)
+
+
+def calls_of_a_workload() -> int:
+    """How many calls that change something the workload makes when all goes well."""
+    world = World()
+    run(world)
+    return len(world.calls)
+
+
+Outcome = tuple[dict[str, str], dict[str, str], list[CairnError | OSError]]
+
+
+def run(world: World) -> Outcome:
+    """Open, update over several segments, close: what was acknowledged, submitted, went wrong."""
+    acknowledged: dict[str, str] = {}
+    submitted: dict[str, str] = {}
+    errors: list[CairnError | OSError] = []
+    try:
+        engine = open_engine(world)
+    except (CairnError, OSError) as error:
+        return acknowledged, submitted, [error]
+    for number in range(12):
+        key, value = str(number), "x" * (40 * number)
+        before = dict(acknowledged)
+        try:
+            put(engine, key, value)
+        except DiskFull as error:
+            errors.append(error)
+            assert state(engine) == before, "DiskFull, and yet something happened"
+        except DatabaseFailed as error:
+            errors.append(error)
+            submitted[key] = value
+            for use in (lambda: put(engine, "x", "y"), lambda: state(engine)):
+                with pytest.raises(DatabaseFailed):
+                    use()
+            break
+        else:
+            acknowledged[key] = submitted[key] = value
+            assert state(engine) == acknowledged
+    try:
+        engine.close()
+    except (CairnError, OSError) as error:
+        errors.append(error)
+    return acknowledged, submitted, errors
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC], ids=["EIO", "ENOSPC"])
+def test_a_fault_at_any_call_loses_nothing(code: int) -> None:
+    """Each call that changes something fails once: the object is usable or dead, and says so."""
+    count = calls_of_a_workload()
+    assert count > 40
+    for number in range(1, count + 1):
+        world = World()
+        world.faults[number] = code
+        acknowledged, submitted, errors = run(world)
+        world.faults.clear()
+        for directory in world.locks[:]:
+            directory.close()
+        engine = open_engine(world)
+        found = state(engine)
+        assert found.items() >= acknowledged.items(), (number, errors)
+        assert found.items() <= submitted.items(), (number, errors)
+        put(engine, "after", "the fault")
+        engine.close()
+        assert state(open_engine(world)) == found | {"after": "the fault"}
+
+
+def test_a_full_disk_lets_reading_go_on_until_there_is_room() -> None:
+    """While no segment can be made every update is refused; then they go through again."""
+    world = World()
+    engine = open_engine(world)
+    put(engine, "before", "x")
+    world.observe = lambda what: None if what != "allocate" else full()
+    with pytest.raises(DiskFull):
+        put_many(engine)
+    reached = state(engine)
+    with pytest.raises(DiskFull):
+        put(engine, "again", "x" * 90)
+    assert state(engine) == reached
+    world.observe = lambda _: None
+    put(engine, "again", "x" * 90)
+    assert state(engine) == reached | {"again": "x" * 90}
+
+
+def put_many(engine: Engine) -> None:
+    """More than a segment holds."""
+    for number in range(20):
+        put(engine, str(number), "x" * 90)
+
+
+def full() -> None:
+    """No room."""
+    raise OSError(errno.ENOSPC, "No space left on device", "segment")
+
+
+def test_a_kill_without_room_for_the_tail_shows_what_is_proven_then_all() -> None:
+    """An unproven tail that can't be rewritten waits for room; updates are refused until then."""
+    world = World()
+    engine = open_engine(world)
+    put(engine, "first", "x")
+    put(engine, "second", "y")  # the last frame: nothing proves that it was synced
+    for directory in world.locks[:]:
+        directory.close()
+    world.observe = lambda what: None if what != "allocate" else full()
+    engine = open_engine(world)
+    assert state(engine) == {"first": "x"}
+    with pytest.raises(DiskFull):
+        put(engine, "third", "z")
+    world.observe = lambda _: None
+    put(engine, "third", "z")
+    assert state(engine) == {"first": "x", "second": "y", "third": "z"}

@@ -1,0 +1,59 @@
+"""What type checkers must infer of the public API. Checked by mypy and pyright, never run."""
+
+from typing import Any, assert_type
+
+import cairndb
+
+
+class Account(cairndb.Record):
+    """A record."""
+
+    owner: str
+    balance: int = 0
+
+
+class Bank(cairndb.Record):
+    """A root."""
+
+    accounts: dict[str, Account] = {}
+
+    @cairndb.update
+    def deposit(self, key: str, amount: int = 1) -> int:
+        """An update with an argument that may be left out."""
+        self.accounts[key].balance += amount
+        return self.accounts[key].balance
+
+    @cairndb.query
+    def owners(self) -> list[str]:
+        """A query."""
+        return [account.owner for account in self.accounts.values()]
+
+
+def typed_by_the_root() -> None:
+    """A database is typed by its root, and so are its views and updates."""
+    db = cairndb.open("bank.cairn", Bank)
+    assert_type(db, cairndb.Database[Bank])
+    with db.update() as bank:
+        assert_type(bank, Bank)
+        bank.accounts["alice"] = Account("Alice")
+        bank.accounts["alice"].balance += 5
+        bank.accounts["alice"].blance = 5  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    with db.view() as bank:
+        assert_type(bank.accounts["alice"].balance, int)
+    assert_type(cairndb.plain(bank), Bank)
+
+
+def run_is_typed_by_the_method() -> None:
+    """Arguments and results of run are those of the method."""
+    db = cairndb.open("bank.cairn", Bank)
+    assert_type(db.run(Bank.deposit, "alice", 5), int)
+    assert_type(db.run(Bank.deposit, "alice", amount=5), int)
+    assert_type(db.run(Bank.owners), list[str])
+    db.run(Bank.deposit, 5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    db.run(Bank.deposit)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+def dicts_are_roots_too() -> None:
+    """A root may be a dict, and is dict[str, Any] without a type."""
+    assert_type(cairndb.open("x.cairn"), cairndb.Database[dict[str, Any]])
+    assert_type(cairndb.open("x.cairn", dict[int, Account]), cairndb.Database[dict[int, Account]])
