@@ -1,0 +1,189 @@
+"""What `verify`, `stats` and `checkpoint` do with the files of a database."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from cairndb import checkpointer, ownership
+from cairndb.chain import Files
+from cairndb.checkpoint import Checkpoint, parse_checkpoint_name
+from cairndb.cli import output, source
+from cairndb.errors import CairnError, CorruptError
+from cairndb.identity import read_identity
+from cairndb.log import parse_segment_name
+from cairndb.recovery import read_chain, verify
+from cairndb.schema import compile_root, describe
+from cairndb.store import Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cairndb.files import Directory
+
+
+def check(directory: Directory, progress: source.Progress) -> dict[str, Any]:
+    """Read everything; fold the log from the checkpoint before the last, and compare.
+
+    Args:
+        directory: of the database.
+        progress: told how many bytes are done, and how many there are.
+
+    Returns:
+        `findings`, each with file, offset and reason; `checked`, lines that say what was looked at.
+    """
+    findings = list(verify(directory))
+    checked = [f"{len(directory.names())} files, {source.bytes_of(directory):,} bytes: checksums"]
+    if not findings:
+        try:
+            checked.append(_check_fold(directory, progress))
+        except CorruptError as error:
+            findings.append(error)
+    return {
+        "findings": [{"file": f.file, "offset": f.offset, "reason": f.reason} for f in findings],
+        "checked": checked,
+    }
+
+
+def _check_fold(directory: Directory, progress: source.Progress) -> str:
+    """Fold the log onto what came before the last checkpoint, and what comes after onto that.
+
+    Returns:
+        What was proven.
+
+    Raises:
+        CorruptError: the log can't be folded, or gives something else.
+    """
+    total = source.bytes_of(directory)
+    with closing(Files(directory, keep=True)) as files:
+        held = _hold(files)
+        newest = held[-1] if held else None
+        chain = source.chain_from(files, newest.header if newest else None)
+        end = chain.newest.good.position.lsn
+        fold, read = source.loaded(directory, newest.frames() if newest else (), progress, total)
+        proven = ""
+        if newest is not None:
+            since, read = _prove(files, held, fold.encode(), progress, read)
+            proven = f"the checkpoint at LSN {newest.header.lsn} is what the log says"
+            proven += "; " if since is None else f" since LSN {since}; "
+            if since is None:
+                proven = "what the last checkpoint was made of is gone; "
+        for piece in chain.pieces(end):
+            source.replay(directory, fold, piece)
+            read += len(piece.payload)
+            progress(read, total)
+    return f"{proven}the log folds up to LSN {end}"
+
+
+def _hold(files: Files) -> list[Checkpoint]:
+    """Open the checkpoints so that a running owner keeps them and the log after the oldest."""
+    directory = files.directory
+    for _ in range(source.ATTEMPTS):
+        names = directory.names()
+        held = sorted(filter(parse_checkpoint_name, names))[-2:]
+        oldest = held or [min(filter(parse_segment_name, names), key=source.publication)]
+        try:
+            kept = all(files.open(name).hold(exclusive=False) for name in oldest)
+            if kept and set(oldest) <= set(directory.names()):
+                return [Checkpoint(directory, name, files.open(name)) for name in held]
+        except FileNotFoundError:
+            pass
+        files.close()
+    raise CairnError(f"{directory.path}: its files change faster than they can be read")
+
+
+def _prove(
+    files: Files, held: list[Checkpoint], state: bytes, progress: source.Progress, read: int
+) -> tuple[int | None, int]:
+    """Make the newest checkpoint again from what came before it.
+
+    Returns:
+        The LSN that the fold began at, or None if what it needs is gone; the bytes read so far.
+    """
+    newest, directory = held[-1], files.directory
+    total = source.bytes_of(directory)
+    older = held[-2] if len(held) > 1 else None
+    chain = source.chain_from(files, older.header if older else None)
+    if older is None and chain.base.lsn > 0:
+        return None, read
+    fold, more = source.loaded(directory, older.frames() if older else (), progress, total)
+    read += more
+    for piece in chain.pieces(newest.header.lsn):
+        source.replay(directory, fold, piece)
+        read += len(piece.payload)
+        progress(read, total)
+    if fold.encode() != state:
+        reason = f"the log since LSN {chain.base.lsn} gives another state than this checkpoint"
+        raise CorruptError(newest.path, 0, reason)
+    return chain.base.lsn, read
+
+
+def statistics(directory: Directory) -> dict[str, Any]:
+    """How much there is, beside a running owner."""
+    names = directory.names()
+    sizes = {name: source.size_of(directory, name) for name in names}
+    segments = [name for name in names if parse_segment_name(name)]
+    checkpoints = [name for name in names if parse_checkpoint_name(name)]
+    identity = read_identity(directory)
+    with closing(read_chain(directory)) as reading:
+        found: dict[str, Any] = {
+            "lsn": reading.lsn,
+            "checkpoint_lsn": reading.base_lsn,
+            "updates_since_checkpoint": reading.lsn - reading.base_lsn,
+            "segments": len(segments),
+            "checkpoints": len(checkpoints),
+            "log_bytes": sum(sizes[name] for name in segments),
+            "checkpoint_bytes": sum(sizes[name] for name in checkpoints),
+            "total_bytes": sum(sizes.values()),
+            "database": str(identity.database),
+            "created": datetime.fromtimestamp(identity.created / 1e6, UTC).isoformat(),
+            "schema_fingerprint": reading.fingerprint,
+        }
+    owner = ownership.read_owner(directory)
+    if owner is not None:
+        found["last_owner"] = f"process {owner.pid} on {owner.host}: {owner.command}"
+        found["last_opened"] = owner.since.isoformat()
+    return found
+
+
+def make_checkpoint(database: Path) -> int:
+    """Make a checkpoint of a database that nobody has open, without its application.
+
+    Returns:
+        Its LSN.
+
+    Raises:
+        DatabaseLocked: somebody has it open.
+        CairnError: it is damaged, or has no content yet.
+        DiskFull: there is no room.
+    """
+    with source.directory_of(database) as directory, output.progress("folding") as progress:
+        ownership.acquire(directory, None)
+        header = source.newest_header(directory)
+        store = Store.open(
+            directory,
+            schema=header.schema,
+            fingerprint=header.fingerprint,
+            create=False,
+            clock=lambda: time.time_ns() // 1000,
+        )
+        with closing(store):
+            if store.created:
+                raise CairnError(f"{database} has no content yet: its creation was interrupted")
+            store.start()
+            lsn = store.applied.lsn
+            if store.checkpoint_lsn != lsn:
+                store.seal()
+                report = checkpointer.make_checkpoint(directory, lsn, lambda: progress(0, 0))
+                store.check_checkpoint(report.file, lsn)
+                store.adopt(report.file)
+            return lsn
+
+
+def is_typed(database: Path) -> bool:
+    """Whether a database has a schema of its own: another than `dict[str, Any]`."""
+    with source.directory_of(database) as directory:
+        stored = source.newest_header(directory).schema
+    return stored != describe(compile_root(dict[str, Any], guard=True))

@@ -1,0 +1,136 @@
+"""`get`, `ls` and `tree`: what stands at a path, without the application and beside its owner."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Argument, Option
+
+from cairndb import codec
+from cairndb.cli import output, source, values
+
+if TYPE_CHECKING:
+    from msgspec import Raw
+    from rich.tree import Tree
+
+# Typer looks at these when the program runs, so they can't stand under TYPE_CHECKING.
+Database = Annotated[Path, Argument(metavar="DATABASE", help="The database's directory.")]
+PathArgument = Annotated[
+    str, Argument(metavar="PATH", help="Where to look, as /accounts/alice/balance.")
+]
+
+_BRIEF = 60
+_TREE_WIDTH = 10_000
+
+
+def get(
+    database: Database,
+    path: PathArgument = "/",
+    *,
+    raw: Annotated[
+        bool, Option("--raw", "-r", help="Text as it is, without quotes and escapes.")
+    ] = False,
+    json: Annotated[bool, Option("--json", help="On one line, without colour.")] = False,
+) -> None:
+    """Print the value at PATH as JSON.
+
+    Example: cairn get bank.cairn /accounts/alice
+    """
+    value = codec.decode(_find(database, path)[1])
+    if raw and isinstance(value, str):
+        output.write(value)
+    else:
+        output.write_json(values.to_json(value), compact=json)
+
+
+def ls(
+    database: Database,
+    path: PathArgument = "/",
+    *,
+    limit: Annotated[int | None, Option(min=0, help="Show at most so many.")] = None,
+    json: Annotated[bool, Option("--json", help="As a JSON array of objects.")] = False,
+) -> None:
+    """List the keys at PATH, one a line, with how much is below each.
+
+    Example: cairn ls bank.cairn /accounts
+    """
+    found, value = _find(database, path)
+    level = values.children(value)
+    if level is None:
+        raise output.Negative(
+            f"{values.path_text(found)} is a value, not a node: look at it with 'cairn get'"
+        )
+    rows = [_row(key, item) for key, item in islice(_items(level), limit)]
+    if json:
+        output.write_json(rows)
+        return
+    names = [values.step_text(row["key"]) for row in rows]
+    width = min(max(map(len, names), default=0), _BRIEF) if output.on_terminal() else 0
+    for name, (_, item) in zip(names, islice(_items(level), limit), strict=True):
+        shown = values.shape(item) or values.brief(item, _BRIEF)
+        output.write(f"{name:{width}}  {shown}" if width else f"{name}\t{shown}")
+
+
+def tree(
+    database: Database,
+    path: PathArgument = "/",
+    *,
+    depth: Annotated[int, Option(min=1, help="How many levels to go down.")] = 3,
+    limit: Annotated[int, Option(min=1, help="How many of each node to show.")] = 20,
+) -> None:
+    """Draw what is below PATH.
+
+    Example: cairn tree bank.cairn --depth 2 --limit 5
+    """
+    from rich.text import Text  # noqa: PLC0415  the other commands start faster without
+    from rich.tree import Tree  # noqa: PLC0415
+
+    found, value = _find(database, path)
+    name = values.path_text(found) if found else database.name
+    drawn = Tree(Text(f"{name} {values.shape(value) or values.brief(value, _BRIEF)}", "bold"))
+    _grow(drawn, value, depth, limit)
+    # Wide enough for every level: a long line is the terminal's to wrap, not to be cut off here.
+    output.console(width=_TREE_WIDTH).print(drawn, soft_wrap=True)
+
+
+def _grow(drawn: Tree, value: Raw | bytes, depth: int, limit: int) -> None:
+    from rich.text import Text  # noqa: PLC0415  as above
+
+    level = values.children(value)
+    if not level:
+        return
+    if depth == 0:
+        drawn.add(Text("…", style="dim"))
+        return
+    for key, item in islice(_items(level), limit):
+        outline = values.shape(item)
+        name = Text(values.step_text(key))
+        if outline:
+            name.append(f" {outline}", style="cyan")
+        else:
+            name.append(f": {values.brief(item, _BRIEF)}")
+        _grow(drawn.add(name), item, depth - 1, limit)
+    if len(level) > limit:
+        drawn.add(Text(f"… {len(level) - limit:,} more", style="dim"))
+
+
+def _find(database: Path, path: str) -> tuple[list[Any], Raw | bytes]:
+    state = source.read_state(database)
+    try:
+        return values.find(state.encoded, values.parse_path(path))
+    except values.NoSuchPath as error:
+        raise output.Negative(error) from None
+
+
+def _items(level: values.Level) -> Any:
+    return level.items() if isinstance(level, dict) else enumerate(level)
+
+
+def _row(key: Any, item: Raw) -> dict[str, Any]:
+    kind = values.kind_of(item)
+    row = {"key": values.to_json(key), "kind": kind}
+    if kind == "value":
+        return row | {"value": values.to_json(codec.decode(item))}
+    return row | {"count": codec.header_count(item)}
