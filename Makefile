@@ -1,0 +1,64 @@
+# Everything that the continuous build does is a target here, and each target makes what it needs:
+# a virtual environment of the project's own, made again when pyproject.toml changes.
+#
+#   make demo                      the main job on real input, killed again and again
+#   make check                     what to run before a commit: style, types, fast tests
+#   make test                      every test but the nightly ones
+#   make PYTHON=python3.13 VENV=.venv-3.13 check     the same with another Python
+
+# The first Python on the path that is new enough: on some systems `python3` is an old one.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.14; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$python && exit; done; echo python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+SOURCES := src tests examples benchmarks
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fix bench nightly clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+# Two steps, since whoever only wants to see the demo needn't wait for the tools.
+$(VENV)/.runs: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "cairndb needs Python 3.11 or newer: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) || { \
+		echo "This Python can't make a virtual environment (Debian: apt install python3-venv)" >&2; \
+		exit 1; }
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1" # the first that knows --group
+	$(BIN)/python -m pip install --quiet --editable ".[cli]"
+	@touch $@
+
+$(VENV)/.tools: $(VENV)/.runs
+	$(BIN)/python -m pip install --quiet --group dev
+	@touch $@
+
+demo: $(VENV)/.runs
+	$(BIN)/python examples/unicode_names.py $(ARGUMENTS)
+
+check: $(VENV)/.tools
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(PYTEST) -q -m "not slow and not process and not nightly"
+
+test: $(VENV)/.tools
+	$(PYTEST) -m "not nightly"
+
+nightly: $(VENV)/.tools
+	HYPOTHESIS_PROFILE=nightly $(PYTEST)
+
+fix: $(VENV)/.tools
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+bench: $(VENV)/.runs
+	$(BIN)/python benchmarks/first.py $(ARGUMENTS)
+
+clean:
+	rm -rf .venv .venv-* build dist demo.cairn .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
