@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cairndb.errors import DatabaseFailed, ValidationError
+from cairndb.errors import DatabaseFailed, UsageError, ValidationError
 from cairndb.opening import own
 from cairndb.schema import compile_root
 from cairndb.transaction import Update, View
@@ -170,3 +170,17 @@ def test_unwritten_updates_are_bounded(disk: SlowDisk) -> None:
         with Update[Root](disk.engine, None, durable=False) as root:
             root["x" * 2000 + str(number % 2)] = number
     assert disk.engine.store.written_lsn > 1000
+
+
+@pytest.mark.parametrize("kind", [View, Update])
+def test_a_transaction_is_for_one_block(
+    disk: SlowDisk, kind: type[View[Root] | Update[Root]]
+) -> None:
+    """Used again, inside its block or after it, it says to make another, and holds nothing."""
+    once = kind(disk.engine, None, durable=True)
+    with once, pytest.raises(UsageError), once:
+        pass
+    with pytest.raises(UsageError, match="make another"), once:
+        pass
+    assert not disk.engine.lock._shared
+    assert disk.engine.lock._updater is None

@@ -165,6 +165,7 @@ class ThreeModeLock:
             shared[holder] = count + 1
             if self._barrier and not count and self._updater != holder:
                 self._wait_for_opening(holder, deadline)
+            return holder  # noqa: TRY300  inside, so that an interrupt here is seen too
         except BaseException:
             if count:
                 shared[holder] = count
@@ -172,7 +173,6 @@ class ThreeModeLock:
                 shared.pop(holder, None)
                 self._wake_upgrade()
             raise
-        return holder
 
     def _wait_for_opening(self, holder: int, deadline: float | None) -> None:
         while True:

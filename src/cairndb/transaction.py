@@ -13,7 +13,8 @@ import sys
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from cairndb import draft as drafts
-from cairndb.locks import current_holder, deadline_after
+from cairndb.errors import UsageError
+from cairndb.locks import current_holder, deadline_after, deferred_interrupts
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -40,26 +41,49 @@ def _need_stack() -> None:
     raise RecursionError("no stack left to end this update: nothing has happened")
 
 
-class View(Generic[R]):
+def _used() -> UsageError:
+    return UsageError("a view or an update is for one `with` statement: make another")
+
+
+class Ended(Generic[R]):
+    """A view or an update that is over. It becomes this, so that its end costs no `__del__`."""
+
+    __slots__ = ("_call", "_durable", "_engine", "_held", "_root", "_timeout")
+
+    def __enter__(self) -> R:
+        raise _used()
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        raise _used()
+
+
+class View(Ended[R]):
     """A consistent read: the state stays as it is while the block runs.
 
     Made by `Database.view`; use it once, in a `with` statement.
     """
 
-    __slots__ = ("_durable", "_engine", "_holder", "_timeout")
+    __slots__ = ()
 
     def __init__(self, engine: Engine, timeout: float | None, *, durable: bool) -> None:
+        self._held: int | None = None
         self._engine = engine
         self._timeout = timeout
         self._durable = durable
-        self._holder: int | None = None
 
     def __enter__(self) -> R:
         engine = self._engine
         if engine.refusal is not None:
             raise engine.refusal()
+        if self._held is not None:
+            raise _used()
         timeout = self._timeout
-        self._holder = engine.lock.acquire_shared(
+        self._held = engine.lock.acquire_shared(
             None if timeout is None else deadline_after(timeout)
         )
         if engine.refusal is not None:
@@ -82,34 +106,36 @@ class View(Generic[R]):
             engine.flusher.wait(lsn)
 
     def _release(self) -> None:
-        holder = self._holder
-        if holder is not None:
-            self._engine.lock.release_shared(holder)
-            self._holder = None
+        if self._held is not None:
+            self._engine.lock.release_shared(self._held)
+            self._held = None
+            self.__class__ = Ended  # type: ignore[assignment]  # the same layout, and no __del__
 
     # An interrupt can strike after `with` has called `__exit__` and before its first instruction,
     # and a full stack leaves no room for a release. What is still held then goes with this object,
     # when the exception has been dealt with, further up.
-    __del__ = _release
+    def __del__(self) -> None:
+        if getattr(self, "_held", None) is not None:
+            self._release()
 
 
-class Update(Generic[R]):
+class Update(Ended[R]):
     """A transaction: the block changes a draft; its end commits, or drops it if the block raised.
 
     Made by `Database.update`; use it once, in a `with` statement.
     """
 
-    __slots__ = ("_call", "_durable", "_engine", "_held", "_root", "_timeout")
+    __slots__ = ()
 
     def __init__(
         self, engine: Engine, timeout: float | None, call: Call | None = None, *, durable: bool
     ) -> None:
+        self._held: int | None = None
+        self._root: Any = None
         self._engine = engine
         self._timeout = timeout
         self._call = call
         self._durable = durable
-        self._held: int | None = None
-        self._root: Any = None
 
     def __enter__(self) -> R:
         engine = self._engine
@@ -122,11 +148,11 @@ class Update(Generic[R]):
             engine.check_usable()
             engine.bring_tail(deadline_after(self._timeout))
             self._root = drafts.open_draft(engine.tree.kind, engine.tree.root)
+            root: R = self._root
+            return root  # noqa: TRY300  inside, so that an interrupt here is seen too
         except BaseException:
             self._release()
             raise
-        root: R = self._root
-        return root
 
     def __exit__(
         self,
@@ -148,15 +174,18 @@ class Update(Generic[R]):
                 engine.wake()
 
     def _release(self) -> None:
-        held = self._held
-        if held is not None:
-            try:
-                if self._root is not None:
-                    drafts.close(self._root)
-                    self._root = None
-            finally:
-                self._engine.lock.release_update(held)
-                self._held = None
+        if self._held is not None:
+            with deferred_interrupts():  # drafts are ended all or none
+                try:
+                    root, self._root = self._root, None
+                    if root is not None:
+                        drafts.close(root)
+                finally:
+                    self._engine.lock.release_update(self._held)
+                    self._held = None
+                    self.__class__ = Ended  # type: ignore[assignment]  # as in View
 
     # As in View.
-    __del__ = _release
+    def __del__(self) -> None:
+        if getattr(self, "_held", None) is not None:
+            self._release()
