@@ -129,9 +129,9 @@ class Flusher:
             self._queue.pop(0).release()
         else:
             self._busy = False
-        gates, self._gates = self._gates, []
-        for gate in gates:
+        for gate in self._gates:
             gate.release()
+        self._gates.clear()
 
     def _work(self, work: Callable[[], T], *, after_failure: bool = False) -> T:
         try:
