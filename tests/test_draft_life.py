@@ -5,15 +5,18 @@ from __future__ import annotations
 import copy
 import gc
 import weakref
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 import pytest
 
 from cairndb import draft
-from cairndb.errors import StaleDraft
+from cairndb.errors import StaleDraft, ValidationError
 from cairndb.record import Record
 from drafting import Bench
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Person(Record):
@@ -204,3 +207,46 @@ def test_configurations_of_records() -> None:
     ]
     assert world.root["a"].registered["t"].number == 8
     assert Registered.seen == ["Registered"]  # once, by the class that is generated for its drafts
+
+
+def below_list(node: Any) -> Any:
+    """An empty list in a list."""
+    node.append([])
+    return node[0]
+
+
+def below_dict(node: Any) -> Any:
+    """An empty dict in a dict."""
+    node["k"] = {}
+    return node["k"]
+
+
+def below_record(node: Any) -> Any:
+    """A Record in a Record."""
+    node.below = Deep()
+    return node.below
+
+
+def descend(node: Any, step: Callable[[Any], Any]) -> None:
+    """Make a tree deeper, one empty node at a time."""
+    for _ in range(200):
+        node = step(node)
+
+
+class Deep(Record):
+    items: list[Any] = []
+    keys: dict[str, Any] = {}
+    below: Deep | None = None
+
+
+@pytest.mark.parametrize(
+    ("start", "step"), [("items", below_list), ("keys", below_dict), ("below", below_record)]
+)
+def test_no_step_by_step_deeper_than_a_value(start: str, step: Callable[[Any], Any]) -> None:
+    """A tree that grows by one empty node at a time ends at the depth that one value may have."""
+    world = Bench(Deep, Deep(below=Deep()))
+    with world.update() as root:
+        with pytest.raises(ValidationError, match="deeper than 100") as caught:
+            descend(getattr(root, start), step)
+        assert 99 <= len(caught.value.path) <= 101
+    assert draft.plain(world.root) == world.root

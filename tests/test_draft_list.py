@@ -126,6 +126,9 @@ def test_writing() -> None:
         numbers.sort()
         numbers.reverse()
         assert numbers == [5, 4, 4, 3, 1]
+        with pytest.raises(TypeError):
+            numbers.sort(key=numbers.append)  # ends, though each look at an element adds one
+        del numbers[5:]
         numbers.sort(key=lambda number: number % 3, reverse=True)
         assert numbers == [5, 4, 4, 1, 3]
         numbers[1:3] = [7, 8, 9]

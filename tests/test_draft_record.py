@@ -301,6 +301,7 @@ def test_comparison_both_ways() -> None:
         assert plain <= first
         assert not plain > first
         assert sorted([third, Point(0), first]) == [Point(0), plain, third]
+        assert not any((first != plain, plain != first, first != second))
         first.x = 5
         assert first != plain
         assert plain != first

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from msgspec import Raw
 
 from cairndb.errors import StaleDraft, ValidationError
+from cairndb.kinds_base import DEPTH_MAX, TOO_DEEP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -122,6 +123,10 @@ def touch(draft: Draft) -> None:
     """Make a draft ready for a write: it and every draft above it are WRITTEN from here on."""
     if draft.__cairn_state__ == REMOVED:
         raise StaleDraft(GONE)
+    if draft.__cairn_depth__ >= DEPTH_MAX:
+        # `copy` counts the levels of a value below it; that the value itself may stand so deep,
+        # even if nothing is below it, only the draft can tell.
+        raise ValidationError(TOO_DEEP, path_of(draft))
     while draft.__cairn_state__ == CLEAN:
         draft.__cairn_mark__(WRITTEN)
         parent = draft.__cairn_parent__

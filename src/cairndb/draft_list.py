@@ -210,7 +210,9 @@ class ListDraft(ContainerDraft, ListOperators):
         """Sort in place, stable; the key function is shown drafts of nodes."""
         draft_base.touch(self)
         identities = self._identities()
-        keys = list(self) if key is None else [key(element) for element in self]
+        keys = list(self)  # all of them first: a key function that appends must not be fed for ever
+        if key is not None:
+            keys = [key(element) for element in keys]
         order = sorted(range(len(keys)), key=keys.__getitem__, reverse=reverse)
         if identities != self._identities():
             raise ValueError("list modified during sort")

@@ -36,6 +36,11 @@ def _eq(self: Any, other: object) -> Any:
     return True
 
 
+def _ne(self: Any, other: object) -> Any:
+    equal = _eq(self, other)  # not the user's: a Struct's != is its own, whatever == is
+    return equal if equal is NotImplemented else not equal
+
+
 def _order(compare: Callable[[Any, Any], Any]) -> Callable[[Any, object], Any]:
     def ordered(self: Any, other: object) -> Any:
         if not _same_record(self, other):
@@ -107,7 +112,7 @@ def struct_methods(cls: Any) -> dict[str, Any]:
     """
     supplied = dict(_SUPPLIED)
     if cls.__struct_config__.eq:
-        supplied["__eq__"] = _eq
+        supplied |= {"__eq__": _eq, "__ne__": _ne}
     if cls.__struct_config__.order:
         supplied |= _ORDER
     namespace = {name: made for name, made in supplied.items() if not _is_defined(cls, name)}

@@ -15,7 +15,7 @@ from cairndb import codec
 from cairndb.errors import ValidationError
 from cairndb.kinds_base import NO_STACK, Kind
 from cairndb.kinds_node import DictKind, ListKind
-from cairndb.kinds_scalar import INT_MAX, INT_MIN, check_text, to_utc
+from cairndb.kinds_scalar import INT_MAX, INT_MIN, ScalarKind, check_text, hint, to_utc
 from cairndb.kinds_value import FieldsKind
 from cairndb.record import GuardedDict, GuardedList, unwrap
 
@@ -50,7 +50,8 @@ class UnionKind(Kind):
             if kind is None and type(value) is int:
                 kind = self.by_type.get(float)
             if kind is None:
-                raise self.wrong(value)
+                hints = (hint(m.python, value) for m in self.members if isinstance(m, ScalarKind))
+                raise self.wrong(value, next(filter(None, hints), ""))
         try:
             return kind.copy(value, depth)
         except RecursionError:

@@ -14,16 +14,14 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import enum
 import uuid
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cairndb.errors import ValidationError
 from cairndb.kinds_base import Kind
 from cairndb.record import unwrap
-
-if TYPE_CHECKING:
-    import enum
 
 INT_MIN = -(2**63)
 INT_MAX = 2**64 - 1
@@ -51,7 +49,7 @@ class ScalarKind(Kind):
         del depth
         if type(value) is self.python:
             return value
-        raise self.wrong(value, _hint(self.python, value))
+        raise self.wrong(value, hint(self.python, value))
 
 
 class NoneKind(ScalarKind):
@@ -74,7 +72,7 @@ class IntKind(ScalarKind):
             if INT_MIN <= value <= INT_MAX:
                 return value
             raise ValidationError("an int must be at least -2**63 and less than 2**64")
-        raise self.wrong(value, _hint(int, value))
+        raise self.wrong(value, hint(int, value))
 
     def key_of(self, step: Any) -> Any:
         """As `Kind.key_of` says."""
@@ -125,7 +123,7 @@ class StrKind(ScalarKind):
             if not value.isascii():
                 check_text(value)
             return value
-        raise self.wrong(value, _hint(str, value))
+        raise self.wrong(value, hint(str, value))
 
     def key_of(self, step: Any) -> Any:
         """As `Kind.key_of` says."""
@@ -226,13 +224,15 @@ def check_text(value: str) -> None:
         ) from None
 
 
-def _hint(python: type, value: Any) -> str:
+def hint(python: type, value: Any) -> str:
     """What to write instead, for the mistakes that are made most."""
     value = unwrap(value)
     if isinstance(value, python):
         return f": write {python.__name__}(value), subclasses aren't kept"
     if type(value) is str and python in _FROM_TEXT:
         return f": write {_FROM_TEXT[python]}"
+    if issubclass(python, enum.Enum) and type(value) in {str, int}:
+        return f": write {python.__name__}(value)"
     return ""
 
 

@@ -20,7 +20,7 @@ from cairndb import kinds
 from cairndb.errors import CairnError, SchemaError
 from cairndb.kinds import Kind, reachable
 from cairndb.record import Record
-from cairndb.schema_check import refused_types
+from cairndb.schema_check import REFUSALS, endless_generic, refused_types
 from cairndb.schema_compile import NODE, Compiler, Default
 
 
@@ -52,9 +52,12 @@ def compile_root(root_type: Any, *, guard: bool) -> Kind:
 
 
 def _compile(root_type: Any, path: str, *, guard: bool) -> Kind:
+    endless = endless_generic(root_type, path)
+    if endless is not None:
+        raise _schema_error([endless])
     try:
         info = msgspec.inspect.type_info(root_type)
-    except (TypeError, NameError, ValueError, NotImplementedError, RecursionError) as error:
+    except REFUSALS as error:
         found = refused_types(root_type, path)
         raise _schema_error([f"{where}: {reason}" for where, reason in found]) from error
     compiler = Compiler()
@@ -69,10 +72,11 @@ def _compile(root_type: Any, path: str, *, guard: bool) -> Kind:
         raise _schema_error(compiler.problems)
     _seal(root, compiler, guard=guard)
     first = {} if isinstance(root, kinds.DictKind) else (get_origin(root_type) or root_type)()
-    defaults = [*compiler.defaults, Default(root, first, path)]
-    problems = [problem for problem in map(_default_problem, defaults) if problem]
-    if problems:
-        raise _schema_error(problems)
+    # The root as a whole is judged if each field is good: else it would tell the same again.
+    for defaults in compiler.defaults, [Default(root, first, path)]:
+        problems = [problem for problem in map(_default_problem, defaults) if problem]
+        if problems:
+            raise _schema_error(problems)
     return root
 
 

@@ -3,7 +3,7 @@
 Classes run code of their own when they are made, and some options drop data. Recovery must do
 neither: it decodes bytes that may be years old, and history must not depend on today's code. So the
 checks here look for what a class does when it is decoded; each problem comes with what to write
-instead. Rules over a record's values are `@cairndb.check`.
+instead. Rules over a record's values belong in bounds, or in the methods that change it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,16 @@ import dataclasses
 import enum
 import functools
 import inspect
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import msgspec
 
@@ -20,6 +29,10 @@ from cairndb.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_UNRESOLVED = (TypeError, NameError, AttributeError, SyntaxError)
+REFUSALS = (*_UNRESOLVED, ValueError, NotImplementedError, RecursionError)
+"""What msgspec and typing raise for annotations that they can't evaluate, or don't take."""
 
 _HOOKS = ("__init__", "__new__", "__setattr__", "__delattr__", "__getattribute__")
 
@@ -65,7 +78,8 @@ def _hook_problems(classes: Any, names: tuple[str, ...]) -> Iterator[str]:
             if name in vars(base):
                 yield (
                     f"{base.__name__} has a {name} of its own, which would run whenever the log "
-                    "is read: drop it (rules over a record are @cairndb.check)"
+                    "is read: drop it; rules belong in bounds (Annotated with msgspec.Meta), or in "
+                    "the methods that change the record"
                 )
 
 
@@ -81,6 +95,43 @@ def enum_problems(cls: type[enum.Enum]) -> Iterator[str]:
         yield "_missing_ would run whenever old bytes are decoded: drop it"
     if {type(member.value) for member in cls} not in ({str}, {int}):
         yield "the values of an Enum must be all str or all int"
+
+
+_PARAMETERS_DEPTH = 12
+"""How deep the parameters of a class may be nested: people write three or four."""
+
+
+def endless_generic(annotation: Any, path: str) -> str | None:
+    """Why a type has no end, if it contains itself with ever new parameters.
+
+    msgspec would describe one such class after the other and never return, so this comes first. It
+    goes deep first, so that it meets a class that grows before all that it branches to.
+
+    Args:
+        annotation: any type.
+        path: of it, as `Bank.accounts[*]`.
+    """
+    search = _Search()
+    stack = [(annotation, path)]
+    while stack:
+        annotation, path = stack.pop()
+        origin = get_origin(annotation)
+        is_generic = isinstance(origin, type) and _has_fields(origin)
+        if is_generic and _is_deep(annotation, _PARAMETERS_DEPTH):
+            return (
+                f"{path[:200]}: {origin.__name__} contains itself with ever new parameters "
+                "(or they are nested very deeply): let it contain itself with its own"
+            )
+        stack.extend(search.parts(annotation, path))
+    return None
+
+
+def _is_deep(annotation: Any, limit: int) -> bool:
+    return not limit or any(_is_deep(part, limit - 1) for part in get_args(annotation))
+
+
+def _has_fields(cls: type) -> bool:
+    return issubclass(cls, msgspec.Struct) or dataclasses.is_dataclass(cls)
 
 
 def refused_types(annotation: Any, path: str) -> list[tuple[str, str]]:
@@ -102,35 +153,37 @@ class _Search:
     def visit(self, annotation: Any, path: str) -> Iterator[tuple[str, str]]:
         try:
             msgspec.inspect.type_info(annotation)
-        except (TypeError, NameError, ValueError, RecursionError, NotImplementedError) as error:
-            deeper = list(self._below(annotation, path))
+        except REFUSALS as error:
+            below = self.parts(annotation, path)
+            deeper = [found for part in below for found in self.visit(*part)]
             reason = str(error).partition(" - type `")[0]
-            if isinstance(error, NameError):
+            if isinstance(error, NameError | AttributeError | SyntaxError):
                 reason += ": define the classes that a record names where its module can see them"
             if isinstance(error, RecursionError):
                 reason = "a type can only contain itself through a Record"
             yield from deeper or [(path, reason)]
 
-    def _below(self, annotation: Any, path: str) -> Iterator[tuple[str, str]]:
+    def parts(self, annotation: Any, path: str) -> Iterator[tuple[Any, str]]:
+        """The annotations that one is made of, with their paths; of each class once."""
         origin = get_origin(annotation) or annotation
-        if isinstance(origin, type) and (
-            issubclass(origin, msgspec.Struct) or dataclasses.is_dataclass(origin)
-        ):
+        if isinstance(origin, type) and _has_fields(origin):
             if annotation not in self.seen:
                 self.seen.add(annotation)
                 yield from self._fields(annotation, origin, path)
             return
+        if origin is Literal:
+            return
         if hasattr(annotation, "__supertype__"):  # a NewType
-            yield from self.visit(annotation.__supertype__, path)
+            yield annotation.__supertype__, path
         step = "[*]" if origin in (dict, list, set, frozenset, tuple) else ""
         for part in get_args(annotation):
             if not isinstance(part, msgspec.Meta) and part is not ...:
-                yield from self.visit(part, path + step)
+                yield part, path + step
 
-    def _fields(self, annotation: Any, origin: type, path: str) -> Iterator[tuple[str, str]]:
+    def _fields(self, annotation: Any, origin: type, path: str) -> Iterator[tuple[Any, str]]:
         try:
             hints = get_type_hints(origin, include_extras=True)
-        except (TypeError, NameError):
+        except _UNRESOLVED:
             return  # the class itself is where the reason is
         parameters = getattr(origin, "__parameters__", ())
         given = dict(zip(parameters, get_args(annotation), strict=False))
@@ -140,4 +193,4 @@ class _Search:
             variables = getattr(hint, "__parameters__", ())
             if variables:
                 hint = hint[tuple(given.get(variable, Any) for variable in variables)]  # noqa: PLW2901
-            yield from self.visit(given.get(hint, hint), f"{path}.{name}")
+            yield given.get(hint, hint), f"{path}.{name}"

@@ -324,8 +324,9 @@ class Compiler:
 
 
 def _makes_constants(kind: Kind, factory: Any) -> bool:
-    """Whether a factory is the field's own Record class, made of constants: no user code runs."""
-    own = isinstance(kind, kinds.RecordKind) and factory is kind.cls
+    """Whether a factory is a Record class of the field, made of constants: no user code runs."""
+    members = kind.members if isinstance(kind, kinds.UnionKind) else (kind,)
+    own = any(isinstance(member, kinds.RecordKind) and factory is member.cls for member in members)
     return own and len(factory.__struct_defaults__) == len(factory.__struct_fields__)
 
 
@@ -357,7 +358,7 @@ def _remedy(info: mi.Type) -> str:
     cls = getattr(info, "cls", type(info))
     name = _class_name(cls)
     instead = _CUSTOM_REMEDIES.get(getattr(get_origin(cls) or cls, "__name__", ""))
-    instead = instead or "make it a cairndb.Record, or a frozen dataclass"
+    instead = instead or "make it a cairndb.Record, or a frozen dataclass; or keep it as a str"
     return f"{name} can't be kept: {instead}"
 
 
