@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 import threading
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -231,6 +232,63 @@ def test_audit_keeps_who_changed_what(path: Path) -> None:
         ["alice", "bob"],
         {"amount": 5},
     )
+
+
+class Mute:
+    """What can't even be shown."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+class Surrogate:
+    """What shows itself with a character that can't be stored."""
+
+    def __repr__(self) -> str:
+        return "\ud800"
+
+
+def test_audit_refuses_no_argument(path: Path) -> None:
+    """An argument that can't be kept, nor even shown, doesn't keep an update from happening."""
+    cycle: list[Any] = []
+    cycle.append(cycle)
+    odd = [Mute(), Surrogate(), cycle, object(), 2**70, "\ud800", {1: {(2, 3): None}}]
+    with cairndb.open(path, Noting, audit=True) as db:
+        for argument in odd:
+            db.run(Noting.note, argument)
+        with db.view() as root:
+            assert root.count == len(odd)
+
+
+class Noting(cairndb.Record):
+    """A root whose method takes anything."""
+
+    count: int = 0
+    notes: dict[str, list[int]] = {}
+
+    @cairndb.update
+    def note(self, _argument: object) -> None:
+        self.count += 1
+
+    @cairndb.update
+    def changed(self, make: Callable[[Any], Any]) -> Any:
+        return make(self.notes)
+
+    @cairndb.query
+    def seen(self, make: Callable[[Any], Any]) -> Any:
+        return make(self.notes)
+
+
+@pytest.mark.parametrize("method", [Noting.changed, Noting.seen])
+@pytest.mark.parametrize(
+    "look", [iter, enumerate, *map(methodcaller, ("keys", "values", "items", "__reversed__"))]
+)
+def test_run_refuses_what_looks_later(path: Path, method: Any, look: Any) -> None:
+    """An iterator or a view would show the tree after the transaction, so `run` refuses it."""
+    with cairndb.open(path, Noting) as db:
+        with pytest.raises(cairndb.UsageError, match="return a list"):
+            db.run(method, look)
+        assert db.lsn == 1
 
 
 def test_an_interrupted_commit_stands_or_never_was(path: Path) -> None:

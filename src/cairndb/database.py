@@ -7,10 +7,10 @@ use, write again what isn't proven durable, and only then let anybody look.
 
 from __future__ import annotations
 
-import inspect
 import os
 import warnings
 import weakref
+from collections.abc import AsyncIterator, Coroutine, Iterator, MappingView
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -214,7 +214,8 @@ class Database(Generic[R]):
             What it returns, as plain values out of the tree: never a draft.
 
         Raises:
-            UsageError: it isn't marked, or it is a generator or coroutine, which would run later.
+            UsageError: it isn't marked, or returns what would look at the tree later: a generator,
+                a coroutine, an iterator, a view of a dict.
         """
         mode = getattr(method, "__cairn_mode__", None)
         name = getattr(method, "__qualname__", repr(method))
@@ -333,12 +334,29 @@ def _audited(value: object) -> Any:
         msgspec.msgpack.encode(value)
         return msgspec.to_builtins(value, str_keys=False)
     except (TypeError, ValueError, OverflowError, RecursionError):
-        return repr(value)
+        return _shown(value)
+
+
+def _shown(value: object) -> str:
+    # What can't be shown is no reason to refuse the update.
+    try:
+        return repr(value).encode(errors="backslashreplace").decode()
+    except Exception:  # noqa: BLE001  a __repr__ may raise anything
+        return object.__repr__(value)
+
+
+# What looks into the tree only when it is used, which would be after the transaction.
+_LAZY: Final = (Iterator, AsyncIterator, Coroutine, MappingView)
 
 
 def _result(value: T, name: str) -> T:
-    if inspect.isgenerator(value) or inspect.iscoroutine(value) or inspect.isasyncgen(value):
-        raise UsageError(f"{name} would run after its transaction has ended: return a list instead")
+    if isinstance(value, _LAZY):
+        if isinstance(value, Coroutine):
+            value.close()  # or it warns that it was never awaited
+        raise UsageError(
+            f"{name} returns a {type(value).__name__}, which would look at the database after its "
+            "transaction has ended: return a list instead"
+        )
     result: T = plain(value)
     return result
 
