@@ -1,19 +1,16 @@
-"""The `cairn` command, run in this process; what needs one of its own is in test_cli_process.py."""
+"""The `cairn` command, run in this process; see test_cli_process.py and test_cli_values.py."""
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import cairndb
 from bank import Account, Bank
 from cairndb import __main__, cli
-from cairndb.cli import values
 
 Run = Any
 
@@ -92,9 +89,12 @@ def test_get_prints_json(cairn: Cairn, path: Path, notes: Path) -> None:
     ],
 )
 def test_nothing_there_is_a_one(cairn: Cairn, path: Path, where: str, reason: str) -> None:
-    """A path that leads nowhere says how far it goes, and ends with 1."""
+    """A path that leads nowhere says how far it goes and what shows more, and ends with 1."""
     cairn("get", path, where, code=1)
     assert reason in cairn.error
+    assert cairn.error.startswith(f"cairn: {path}: ")
+    shown = cairn.error.rstrip("'\n").rpartition("'cairn ")[2]
+    cairn(*shlex.split(shown))
 
 
 def test_ls_lists_keys_that_a_path_takes(cairn: Cairn, path: Path) -> None:
@@ -150,6 +150,7 @@ def test_set_refuses_what_is_not_declared(
     code = 1 if "nothing" in reason else 2
     cairn("set", path, *arguments, "--root", "bank:Bank", code=code)
     assert reason in cairn.error
+    assert str(path) in cairn.error or "isn't JSON" in cairn.error
     assert cairn.json("stats", path, "--json")["lsn"] == 2
 
 
@@ -159,6 +160,26 @@ def test_a_typed_database_needs_its_root(cairn: Cairn, path: Path) -> None:
     assert "--root module:Class" in cairn.error
     cairn("set", path, "/name", '"x"', "--root", "bank:Nothing", code=2)
     cairn("set", path, "/name", '"x"', "--root", "bank:Account", code=2)
+
+
+@pytest.mark.parametrize("name", ["bank", ":Bank", "bank:", "..bank:Bank", "broken:Bank"])
+def test_a_root_that_cannot_be_imported(
+    cairn: Cairn, path: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that isn't module:Class, or a module that fails, is a line that shows the name."""
+    (tmp_path / "broken.py").write_text("1 / 0\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    cairn("set", path, "/name", '"x"', "--root", name, code=2)
+    assert name in cairn.error
+
+
+def test_absurd_arguments_are_refused(cairn: Cairn, path: Path) -> None:
+    """Numbers and nesting beyond what Python reads are asked wrongly, or lead nowhere."""
+    cairn("get", path, f"/accounts/alice/tags/{'9' * 5000}", code=1)
+    cairn("get", path, f"/accounts/{'[' * 100_000}", code=1)
+    cairn("set", path, "/name", "[" * 100_000, "--root", "bank:Bank", code=2)
+    assert len(cairn.error) < 1000
 
 
 def test_an_untyped_database_needs_none(
@@ -242,7 +263,9 @@ def test_stats_counts(cairn: Cairn, path: Path) -> None:
     found = cairn.json("stats", path, "--json")
     assert found["lsn"] == found["updates_since_checkpoint"] == 2
     assert found["total_bytes"] > found["log_bytes"] > 0
-    assert "lsn" in cairn("stats", path)
+    shown = cairn("stats", path)
+    assert "lsn" in shown
+    assert f"({found['total_bytes']:,} bytes)" in shown
 
 
 def test_checkpoint_needs_no_application(cairn: Cairn, path: Path) -> None:
@@ -265,6 +288,7 @@ def test_reading_goes_on_beside_an_owner(cairn: Cairn, path: Path) -> None:
             cairn(command, path)
         cairn("checkpoint", path, code=3)
         assert "open for writing" in cairn.error
+        assert "lock_timeout" not in cairn.error
         cairn("set", path, "/name", '"x"', "--root", "bank:Bank", code=3)
 
 
@@ -287,11 +311,39 @@ def test_errors_are_one_line_and_a_number(
     assert cairn.error.startswith("cairn: ")
 
 
+def test_what_is_missing_is_named(cairn: Cairn, path: Path, tmp_path: Path) -> None:
+    """A file, an empty directory, and one that lost DATABASE or its log are told apart."""
+    cairn("get", tmp_path / "nowhere", code=3)
+    assert "there is no database at" in cairn.error
+    (tmp_path / "file").touch()
+    cairn("get", tmp_path / "file", code=3)
+    assert "that is a file" in cairn.error
+    (tmp_path / "loop").symlink_to("loop")
+    cairn("get", tmp_path / "loop", code=3)
+    assert cairn.error.startswith(f"cairn: {tmp_path / 'loop'}: ")
+    (tmp_path / "empty").mkdir()
+    cairn("get", tmp_path / "empty", code=3)
+    assert "a directory, but no database" in cairn.error
+    (path / "DATABASE").rename(tmp_path / "DATABASE")
+    for command in ("get", "verify", "stats", "log", "checkpoint"):
+        cairn(command, path, code=3)
+        assert "none called DATABASE" in cairn.error
+    (tmp_path / "DATABASE").rename(path / "DATABASE")
+    for segment in path.glob("*.seg"):
+        segment.unlink()
+    for command in ("get", "stats", "log", "checkpoint"):
+        cairn(command, path, code=3)
+        assert "there is no log" in cairn.error
+    cairn("log", path, "--follow", code=3)
+    cairn("verify", path, code=1)
+
+
 def test_help_and_version(cairn: Cairn, capsys: pytest.CaptureFixture[str]) -> None:
     """Each command explains itself with an example; without a command the list is shown."""
     assert cairn("--version").startswith("cairndb ")
     for command in cli.application.registered_commands:
         assert "Example: cairn" in cairn(command.name, "--help")
+    assert "..." not in cairn("--help").partition("Commands:")[2], "a first line is too long"
     assert cli.run([]) == 2
     assert "verify" in capsys.readouterr().err
 
@@ -323,46 +375,6 @@ def test_shell_has_the_database(
             assert cli.run(["shell", str(notes), *options]) == 0
         with cairndb.open(notes) as db:
             assert db.lsn == lsn
-
-
-# --- Values and paths ---
-
-keys = st.recursive(
-    st.text() | st.integers(-(2**63), 2**64 - 1) | st.booleans() | st.binary(),
-    lambda inner: st.tuples(inner, inner),
-    max_leaves=3,
-)
-plain = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**64 - 1)
-    | st.floats()
-    | st.text()
-    | st.binary(),
-    lambda inner: st.lists(inner) | st.dictionaries(keys, inner, max_size=4),
-    max_leaves=10,
-)
-
-
-@given(plain)
-def test_what_is_shown_can_be_given(value: Any) -> None:
-    """Every value that JSON shows is read back from it, but for keys that only look like text."""
-    text = values.dumps(values.to_json(value))
-    assert "\n" not in text
-    again = values.from_json(json.loads(text))
-    assert values.dumps(values.to_json(again)) == text
-
-
-@given(st.dictionaries(keys, st.none(), min_size=1, max_size=4))
-def test_what_is_listed_can_be_found(level: dict[Any, None]) -> None:
-    """A key as `ls` shows it leads back to that key, unless a text key reads the same."""
-    raw = msgspec.msgpack.encode(level)
-    decoded = values.children(raw)
-    assert isinstance(decoded, dict)
-    for key in decoded:
-        (step,) = values.parse_path(values.path_text([key]))
-        found = values.find_step(decoded, step)
-        assert found == key or isinstance(found, str)
 
 
 @pytest.mark.slow

@@ -100,6 +100,21 @@ def test_colour_is_for_terminals(
         assert ("\x1b[" in text) is coloured
 
 
+def test_any_encoding_will_do(path: Path) -> None:
+    """What the output's encoding lacks is escaped, in trees too."""
+    with cairndb.open(path) as db, db.update() as root:
+        root["snow"] = "\N{SNOWMAN}"
+    for command in ("tree", "ls", "get"):
+        done = subprocess.run(
+            [*CAIRN, command, str(path), "/"],
+            capture_output=True,
+            check=False,
+            env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert command == "tree" or b"\\u2603" in done.stdout
+
+
 def test_completion_is_offered() -> None:
     """The shell is told how to complete."""
     done = subprocess.run(

@@ -1,12 +1,20 @@
-"""The README's example is a program, and it runs."""
+"""The examples of the README and of the `cairn` command's page run, as they stand."""
 
+import io
 import re
 import runpy
+import shlex
 from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parent.parent / "README.md"
+import cairndb
+from bank import Account, filled
+from cairndb import cli
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+COMMANDS = ROOT / "docs" / "COMMANDS.md"
 
 
 def python_blocks() -> list[str]:
@@ -16,15 +24,50 @@ def python_blocks() -> list[str]:
     )
 
 
+def run_example(text: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run a program in the current directory, and return what it prints."""
+    program = Path("example.py")
+    program.write_text(text, encoding="utf-8")
+    runpy.run_path(str(program), run_name="example")
+    return capsys.readouterr().out
+
+
 def test_the_first_example_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The first block runs as it stands, in an empty directory, then once more on what it left."""
-    program = tmp_path / "example.py"
-    program.write_text(python_blocks()[0], encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    runpy.run_path(str(program), run_name="example")
-    first = capsys.readouterr().out
-    runpy.run_path(str(program), run_name="example")
-    assert first, "an example that prints nothing shows nothing"
-    assert capsys.readouterr().out
+    first = run_example(python_blocks()[0], capsys)
+    assert first == "100\n"
+    assert run_example(python_blocks()[0], capsys) == first
+
+
+def test_the_later_examples_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All blocks, one after the other, are a program too."""
+    monkeypatch.chdir(tmp_path)
+    assert run_example("\n".join(python_blocks()), capsys) == "100\n100\n"
+
+
+def command_examples() -> list[str]:
+    """Every indented line of the page that is a command on a database, in order."""
+    text = COMMANDS.read_text(encoding="utf-8")
+    return re.findall(r"^    cairn (.* ?[a-z]+\.cairn.*)$", text, re.MULTILINE)
+
+
+def test_every_command_of_the_page_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the page tells people to type works, on a bank and on notes."""
+    monkeypatch.chdir(tmp_path)
+    with filled(tmp_path / "bank.cairn") as db, db.update() as bank:
+        bank.accounts["alice"] = Account("Alice", 7)
+    cairndb.open("notes.cairn").close()
+    examples = command_examples()
+    assert len(examples) > 12
+    for example in examples:
+        if "--follow" in example:  # until it is interrupted: in test_cli_process.py
+            continue
+        monkeypatch.setattr("sys.stdin", io.StringIO())
+        assert cli.run(shlex.split(example)) == 0, (example, capsys.readouterr().err)

@@ -19,14 +19,27 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cairndb.cli import checking, history, output, prompt, reading, writing
-from cairndb.errors import CairnError, ReadOnlyError, SchemaError, UsageError, ValidationError
+from cairndb.errors import (
+    CairnError,
+    DatabaseLocked,
+    ReadOnlyError,
+    SchemaError,
+    UsageError,
+    ValidationError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 application = typer.Typer(
     name="cairn",
-    help="Look into, check and change cairndb databases.",
+    help=(
+        "Look into, check and change cairndb databases.\n\n"
+        "DATABASE is the directory that cairndb.open was given, PATH leads from the root to a "
+        "value: /accounts/alice/balance. What only reads works beside a program that has the "
+        "database open.\n\n"
+        "Try: cairn tree bank.cairn"
+    ),
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -83,9 +96,12 @@ def take_over_process() -> None:
     """What only a process of one's own may do: called once, by `__main__`.
 
     It ends quietly when whoever reads the output has gone (`cairn log … | head`): dying at any
-    point is harmless, as kill -9 is. And warnings are lines for people, without source code.
+    point is harmless, as kill -9 is. What the output's encoding lacks is escaped. And warnings are
+    lines for people, without source code.
     """
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    if (reconfigure := getattr(sys.stdout, "reconfigure", None)) is not None:
+        reconfigure(errors="backslashreplace")
     warnings.showwarning = lambda message, *_args, **_more: output.say_error(message)
 
 
@@ -115,6 +131,14 @@ def _explain(error: Exception) -> int:
     if isinstance(error, _MISUSE):
         output.say_error(error)
         return output.USAGE
+    if isinstance(error, DatabaseLocked):
+        # The rest of its advice is for programs.
+        who = str(error).partition(". Wait")[0]
+        output.say_error(f"{who}. Commands that only read work beside it")
+        return output.DATABASE
+    if isinstance(error, OSError) and error.filename is not None and not error.filename2:
+        output.say_error(f"{error.filename}: {error.strerror}")
+        return output.DATABASE
     if isinstance(error, CairnError | OSError):
         output.say_error(error)
         return output.DATABASE

@@ -1,6 +1,7 @@
 """`verify` and `stats`: whether all is whole, and how much there is."""
 
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Any
 
 from typer import Option
 
@@ -13,14 +14,15 @@ def verify(
     *,
     json: Annotated[bool, Option("--json", help="As a JSON object.")] = False,
 ) -> None:
-    """Check every checksum, and that the log folds to what the checkpoint says.
+    """Check every file, and that log and checkpoint agree.
 
-    Changes nothing. The exit code is 1 if there are findings.
+    Each checksum, the order of the updates, and that the log, folded, gives what the checkpoint
+    says. Changes nothing. The exit code is 1 if anything is wrong.
 
     Example: cairn verify bank.cairn
     """
-    with source.directory_of(database) as directory, output.progress("verifying") as progress:
-        report = maintenance.check(directory, progress)
+    with source.directory_of(database) as directory:
+        report = maintenance.check(directory)
     if json:
         output.write_json(report)
     else:
@@ -28,8 +30,11 @@ def verify(
             output.write(f"{finding['file']}: at byte {finding['offset']}: {finding['reason']}")
         for line in report["checked"]:
             output.write(line)
-    if report["findings"]:
-        raise output.Negative(f"{database}: {len(report['findings'])} findings")
+    if count := len(report["findings"]):
+        raise output.Negative(
+            f"{database}: {count} finding{'s' if count > 1 else ''}; nothing was changed. "
+            "Keep a copy of the directory before anything else writes to it"
+        )
 
 
 def stats(
@@ -37,7 +42,7 @@ def stats(
     *,
     json: Annotated[bool, Option("--json", help="As a JSON object.")] = False,
 ) -> None:
-    """Show how much there is: updates, files, bytes, and who has it open.
+    """Show updates, files, sizes, and who opened it last.
 
     Example: cairn stats bank.cairn
     """
@@ -46,7 +51,16 @@ def stats(
     if json:
         output.write_json(found)
         return
-    width = max(map(len, found))
-    for name, value in found.items():
-        shown = f"{value:,}" if isinstance(value, int) else str(value)
-        output.write(f"{name.replace('_', ' '):{width}}  {shown}")
+    rows = [_row(name, value) for name, value in found.items()]
+    width = max(len(name) for name, _ in rows)
+    for name, shown in rows:
+        output.write(f"{name:{width}}  {shown}")
+
+
+def _row(name: str, value: Any) -> tuple[str, str]:
+    """A figure as people read it."""
+    if name.endswith("_bytes"):
+        return f"{name.removesuffix('_bytes')} size", output.size_text(value)
+    if name in maintenance.MOMENTS:
+        value = f"{datetime.fromisoformat(value).astimezone():%Y-%m-%d %H:%M:%S}"
+    return name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value)

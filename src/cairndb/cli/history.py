@@ -17,6 +17,7 @@ from cairndb.patch import ADD, DELETE, DISCARD, MERGE, SET, SPLICE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cairndb.cli.counted import CountedDirectory
     from cairndb.patch import Call, Entry, Operation
 
 _NAMES = {
@@ -34,10 +35,18 @@ _LOOK_SECONDS = 0.5
 def log(
     database: Database,
     *,
-    since: Annotated[int | None, Option(min=1, help="Begin with this LSN.")] = None,
+    since: Annotated[
+        int | None, Option(min=1, metavar="LSN", help="Begin with this update.")
+    ] = None,
     limit: Annotated[
         int | None,
-        Option("--limit", "-n", min=0, help="So many: the last, or the first with --since."),
+        Option(
+            "--limit",
+            "-n",
+            min=0,
+            metavar="N",
+            help="Show only the last N updates, or with --since the first N.",
+        ),
     ] = None,
     follow: Annotated[
         bool, Option("--follow", "-f", help="Go on as updates come, until interrupted.")
@@ -46,18 +55,19 @@ def log(
 ) -> None:
     """Show what each update changed, oldest first.
 
-    What is older than the last checkpoints has been removed, and can't be shown.
+    Updates are numbered 1, 2, 3, …: that is their LSN. What is older than the last checkpoints has
+    been removed, and can't be shown.
 
     Example: cairn log bank.cairn --limit 10
     """
     show = _show_json if json else _show
     with source.directory_of(database) as directory:
-        pulse = source.Pulse(directory)
+        pulse = source.Pulse(directory) if follow else None
         following = since or 1
-        for lsn, entry in _first_or_last(source.entries(directory, following), since, limit):
+        for lsn, entry in _first_or_last(directory, since, limit):
             show(lsn, entry)
             following = lsn + 1
-        while follow:
+        while pulse is not None:
             output.flush()
             while not pulse.changed():
                 time.sleep(_LOOK_SECONDS)
@@ -68,12 +78,16 @@ def log(
 
 
 def _first_or_last(
-    entries: Iterator[tuple[int, Entry]], since: int | None, limit: int | None
+    directory: CountedDirectory, since: int | None, limit: int | None
 ) -> Iterator[tuple[int, Entry]]:
+    entries = source.entries(directory, since or 1)
     if limit is None:
         yield from entries
     elif since is None:
-        yield from deque(entries, maxlen=limit)
+        # All of it is read, perhaps twice (what is good first), before there is anything to show.
+        with directory.telling("reading", 2 * source.bytes_of(directory)):
+            last = deque(entries, maxlen=limit)
+        yield from last
     else:
         for _, numbered in zip(range(limit), entries, strict=False):
             yield numbered

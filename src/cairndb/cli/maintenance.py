@@ -21,24 +21,30 @@ from cairndb.store import Store
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from cairndb.cli.counted import CountedDirectory
     from cairndb.files import Directory
 
+MOMENTS = {"created", "last_opened"}
+"""What `statistics` says as ISO 8601."""
 
-def check(directory: Directory, progress: source.Progress) -> dict[str, Any]:
+
+def check(directory: CountedDirectory) -> dict[str, Any]:
     """Read everything; fold the log from the checkpoint before the last, and compare.
 
     Args:
         directory: of the database.
-        progress: told how many bytes are done, and how many there are.
 
     Returns:
         `findings`, each with file, offset and reason; `checked`, lines that say what was looked at.
     """
-    findings = list(verify(directory))
-    checked = [f"{len(directory.names())} files, {source.bytes_of(directory):,} bytes: checksums"]
+    size = source.bytes_of(directory)
+    with directory.telling("checksums", 2 * size):  # the log is read to find its end, and again
+        findings = list(verify(directory))
+    checked = [f"checksums: {len(directory.names())} files, {output.size_text(size)}"]
     if not findings:
         try:
-            checked.append(_check_fold(directory, progress))
+            with output.progress("folding the log") as progress:
+                checked.append(_check_fold(directory, progress))
         except CorruptError as error:
             findings.append(error)
     return {
@@ -120,14 +126,17 @@ def _prove(
     return chain.base.lsn, read
 
 
-def statistics(directory: Directory) -> dict[str, Any]:
+def statistics(directory: CountedDirectory) -> dict[str, Any]:
     """How much there is, beside a running owner."""
     names = directory.names()
     sizes = {name: source.size_of(directory, name) for name in names}
     segments = [name for name in names if parse_segment_name(name)]
     checkpoints = [name for name in names if parse_checkpoint_name(name)]
     identity = read_identity(directory)
-    with closing(read_chain(directory)) as reading:
+    with (
+        directory.telling("reading", sum(sizes.values())),
+        closing(read_chain(directory)) as reading,
+    ):
         found: dict[str, Any] = {
             "lsn": reading.lsn,
             "checkpoint_lsn": reading.base_lsn,

@@ -53,12 +53,18 @@ def on_terminal() -> bool:
 
 
 def write(text: str) -> None:
-    """One line of results, whatever the terminal's encoding can show."""
-    try:
-        sys.stdout.write(text + "\n")
-    except UnicodeEncodeError:
-        encoding = sys.stdout.encoding
-        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    """One line of results."""
+    sys.stdout.write(text + "\n")
+
+
+def size_text(count: int) -> str:
+    """A number of bytes as people read it: `1.5 MiB (1,572,864 bytes)`."""
+    size, unit = float(count), "bytes"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{count} bytes" if unit == "bytes" else f"{size:,.1f} {unit} ({count:,} bytes)"
 
 
 def flush() -> None:

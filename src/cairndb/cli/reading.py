@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +17,11 @@ if TYPE_CHECKING:
     from rich.tree import Tree
 
 # Typer looks at these when the program runs, so they can't stand under TYPE_CHECKING.
-Database = Annotated[Path, Argument(metavar="DATABASE", help="The database's directory.")]
+Database = Annotated[
+    Path,
+    # Whether it can be read is for the database to say, with exit code 3.
+    Argument(metavar="DATABASE", help="The database's directory.", readable=False),
+]
 PathArgument = Annotated[
     str, Argument(metavar="PATH", help="Where to look, as /accounts/alice/balance.")
 ]
@@ -49,19 +54,19 @@ def ls(
     database: Database,
     path: PathArgument = "/",
     *,
-    limit: Annotated[int | None, Option(min=0, help="Show at most so many.")] = None,
+    limit: Annotated[int | None, Option(min=0, metavar="N", help="Show at most N.")] = None,
     json: Annotated[bool, Option("--json", help="As a JSON array of objects.")] = False,
 ) -> None:
-    """List the keys at PATH, one a line, with how much is below each.
+    """List the keys at PATH, with how much is below each.
 
     Example: cairn ls bank.cairn /accounts
     """
     found, value = _find(database, path)
     level = values.children(value)
     if level is None:
-        raise output.Negative(
-            f"{values.path_text(found)} is a value, not a node: look at it with 'cairn get'"
-        )
+        where = values.path_text(found)
+        see = _command("get", database, where)
+        raise output.Negative(f"{database}: {where} is a value, nothing is below it: see {see}")
     rows = [_row(key, item) for key, item in islice(_items(level), limit)]
     if json:
         output.write_json(rows)
@@ -77,8 +82,8 @@ def tree(
     database: Database,
     path: PathArgument = "/",
     *,
-    depth: Annotated[int, Option(min=1, help="How many levels to go down.")] = 3,
-    limit: Annotated[int, Option(min=1, help="How many of each node to show.")] = 20,
+    depth: Annotated[int, Option(min=1, metavar="N", help="Go down N levels.")] = 3,
+    limit: Annotated[int, Option(min=1, metavar="N", help="Show N of each node.")] = 20,
 ) -> None:
     """Draw what is below PATH.
 
@@ -121,7 +126,12 @@ def _find(database: Path, path: str) -> tuple[list[Any], Raw | bytes]:
     try:
         return values.find(state.encoded, values.parse_path(path))
     except values.NoSuchPath as error:
-        raise output.Negative(error) from None
+        see = _command("ls" if error.below else "get", database, error.where)
+        raise output.Negative(f"{database}: {error}: see {see}") from None
+
+
+def _command(name: str, database: Path, where: str) -> str:
+    return f"'cairn {shlex.join([name, str(database), where])}'"
 
 
 def _items(level: values.Level) -> Any:

@@ -7,9 +7,10 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from cairndb.chain import Chain, Files, Position, link
+from cairndb.checkpoint import parse_checkpoint_name
 from cairndb.cli import output
+from cairndb.cli.counted import CountedDirectory
 from cairndb.errors import CairnError, CorruptError
-from cairndb.files import RealDirectory
 from cairndb.fold import Fold
 from cairndb.frame import HEAD_BYTES, FrameReader
 from cairndb.identity import NAME, read_identity
@@ -40,20 +41,37 @@ class State(NamedTuple):
 
 
 @contextmanager
-def directory_of(database: Path) -> Iterator[RealDirectory]:
+def directory_of(database: Path) -> Iterator[CountedDirectory]:
     """The database's directory, open.
 
     Raises:
         CairnError: there is no database.
     """
     try:
-        directory = RealDirectory(str(database))
-    except (FileNotFoundError, NotADirectoryError):
-        raise CairnError(f"there is no database at {database}") from None
+        directory = CountedDirectory(str(database))
+    except FileNotFoundError:
+        raise CairnError(
+            f"there is no database at {database}; cairndb.open makes one, cairn doesn't"
+        ) from None
+    except NotADirectoryError:
+        raise CairnError(
+            f"there is no database at {database}: that is a file, a database is a directory"
+        ) from None
     with closing(directory):
-        if NAME not in directory.names():
-            raise CairnError(f"{database} is a directory, but no database")
+        names = directory.names()
+        if NAME not in names:
+            raise CairnError(_without_identity(database, names))
         yield directory
+
+
+def _without_identity(database: Path, names: list[str]) -> str:
+    for name in names:
+        if parse_segment_name(name) or parse_checkpoint_name(name) is not None:
+            return (
+                f"{database} has a file {name}, but none called {NAME}: either that is lost, "
+                "or the creation of the database was interrupted; cairndb.open tells which"
+            )
+    return f"{database} is a directory, but no database: there is no file {NAME} in it"
 
 
 def read_state(database: Path) -> State:
@@ -138,12 +156,21 @@ def newest_header(directory: Directory) -> SegmentHeader:
     Raises:
         CorruptError: there is none, or it is damaged.
     """
-    segments = filter(parse_segment_name, directory.names())
-    newest = max(segments, key=publication, default=None)
-    if newest is None:
-        raise CorruptError(directory.path, 0, "there is no log in the directory")
+    newest = newest_segment(directory, directory.names())
     with closing(directory.open(newest)) as file:
         return read_segment(directory, newest, file).header
+
+
+def newest_segment(directory: Directory, names: list[str]) -> str:
+    """The name of the segment that was published last.
+
+    Raises:
+        CorruptError: there is none.
+    """
+    newest = max(filter(parse_segment_name, names), key=publication, default=None)
+    if newest is None:
+        raise CorruptError(directory.path, 0, "there is no log in the directory")
+    return newest
 
 
 def publication(name: str) -> tuple[int, int]:
@@ -211,10 +238,7 @@ class Pulse:
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
         self._names = directory.names()
-        newest = max(
-            filter(parse_segment_name, self._names), key=lambda n: parse_segment_name(n) or (0, 0)
-        )
-        self._name = newest
+        self._name = newest = newest_segment(directory, self._names)
         with closing(directory.open(newest)) as file:
             segment = read_segment(directory, newest, file)
             header = segment.header

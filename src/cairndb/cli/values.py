@@ -44,7 +44,18 @@ Level = dict[Any, "Raw"] | list["Raw"]
 
 
 class NoSuchPath(Exception):  # noqa: N818  an answer, not a fault
-    """Nothing stands at a path; the message says how far it goes."""
+    """Nothing stands at a path; the message says how far it goes.
+
+    Args:
+        message: for people.
+        where: the path as far as it goes.
+        below: whether there is anything to list below that.
+    """
+
+    def __init__(self, message: str, where: str, *, below: bool) -> None:
+        super().__init__(message)
+        self.where = where
+        self.below = below
 
 
 def to_json(value: Any) -> Any:  # noqa: PLR0911  a table
@@ -163,7 +174,7 @@ def find_step(level: Level, step: str) -> Any:
         KeyError: nothing there.
     """
     if isinstance(level, list):
-        if re.fullmatch(r"-?\d+", step) and -len(level) <= int(step) < len(level):
+        if re.fullmatch(r"-?\d{1,18}", step) and -len(level) <= int(step) < len(level):
             return int(step) % len(level)
         raise KeyError(step)
     if step in level:
@@ -172,7 +183,7 @@ def find_step(level: Level, step: str) -> Any:
         meant = _key(json.loads(step))
         if meant in level:
             return meant
-    except (ValueError, TypeError):  # no JSON, or nothing that can be a key
+    except (ValueError, TypeError, RecursionError):  # no JSON, or nothing that can be a key
         pass
     for key in level:  # what has no JSON of its own: a moment as a key
         if not isinstance(key, str) and to_json(key) == step:
@@ -193,14 +204,16 @@ def find(raw: Raw | bytes, path: list[str]) -> tuple[list[Any], Raw | bytes]:
     for step in path:
         level = children(raw)
         if level is None:
-            raise NoSuchPath(f"{path_text(found)} is a value: nothing is below it")
+            where = path_text(found)
+            raise NoSuchPath(f"{where} is a value, nothing is below it", where, below=False)
         try:
             key = find_step(level, step)
         except KeyError:
             count = f"it has {len(level):,}" if level else "it is empty"
             name = "position" if isinstance(level, list) else "key"
+            where, lacking = path_text(found), f"{step_text(step):.100}"
             raise NoSuchPath(
-                f"{path_text(found)} has no {name} {step_text(step)}; {count}"
+                f"{where} has no {name} {lacking}; {count}", where, below=True
             ) from None
         found.append(key)
         raw = level[key]

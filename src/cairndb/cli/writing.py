@@ -48,16 +48,19 @@ def set_value(
     root: RootOption = None,
     show: JsonOption = False,
 ) -> None:
-    """Put a JSON value at PATH: a field, a key, a position; "-" appends to a list or set.
+    """Put a JSON value at PATH.
+
+    PATH names a field, a key or a position; "-" as its last step appends to a list or set. Takes
+    the database's lock.
 
     Example: cairn set bank.cairn /accounts/alice/balance 100 --root bank:Bank
     """
     try:
         given = values.from_json(json.loads(sys.stdin.read() if value == "-" else value))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
+        shown = f"{value:.100}" if value != "-" else "standard input"
         raise output.Misuse(
-            f"{value if value != '-' else 'standard input'} isn't JSON: {error}. "
-            "Text needs double quotes: '\"text\"'"
+            f"{shown} isn't JSON: {error}. Text needs double quotes: '\"text\"'"
         ) from None
     with _opened(database, root) as (db, kind):
         with db.view() as state:
@@ -72,6 +75,8 @@ def delete(
     database: Database, path: Target, *, root: RootOption = None, show: JsonOption = False
 ) -> None:
     """Remove the key, position or set element at PATH.
+
+    Takes the database's lock.
 
     Example: cairn del bank.cairn /accounts/alice --root bank:Bank
     """
@@ -97,9 +102,10 @@ def checkpoint(
     *,
     show: Annotated[bool, Option("--json", help="Print its LSN as a JSON object.")] = False,
 ) -> None:
-    """Write the state to a new checkpoint, so that opening is quick and old log can go.
+    """Write the state to a new checkpoint: opening gets quicker.
 
-    Needs no application; but the lock: a running owner makes its checkpoints itself.
+    What is older can go then. Needs no application, but the database's lock: a program that has it
+    open makes its checkpoints itself.
 
     Example: cairn checkpoint bank.cairn
     """
@@ -123,8 +129,8 @@ def root_of(database: Path, name: str | None) -> Any:
             )
         return dict[str, Any]
     module, colon, attribute = name.partition(":")
-    if not colon:
-        raise output.Misuse(f"--root is module:Class, not {name!r}")
+    if not (module and colon and attribute):
+        raise output.Misuse(f"--root is module:Class, as bank:Bank, not {name!r}")
     sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
     try:
         found: Any = importlib.import_module(module)
@@ -132,6 +138,8 @@ def root_of(database: Path, name: str | None) -> Any:
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
         raise output.Misuse(f"--root {name}: {error}") from None
+    except Exception as error:  # noqa: BLE001  whatever that module does
+        raise output.Misuse(f"--root {name}: {type(error).__name__}: {error}") from None
     return found
 
 
@@ -148,8 +156,13 @@ class _opened:  # noqa: N801  a context manager, used as a function
             self._db = cairndb.open(self._path, self._type, create=False, progress=progress)
         return self._db, kind
 
-    def __exit__(self, *_error: object) -> None:
+    def __exit__(self, _type: object, error: object, _traceback: object) -> None:
         self._db.close()
+        # A refusal names the database, as every error does.
+        if isinstance(error, output.Negative):
+            raise output.Negative(f"{self._path}: {error}") from None
+        if isinstance(error, output.Misuse | ValidationError):
+            raise output.Misuse(f"{self._path}: {error}") from None
 
 
 def locate(kind: Kind, state: Any, path: str) -> Place:
