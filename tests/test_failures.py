@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cairndb.appender import StoreOptions
-from cairndb.errors import CairnError, DatabaseFailed, DiskFull
+from cairndb.errors import CairnError, DatabaseFailed, DiskFull, ReadOnlyError
 from cairndb.opening import own
 from cairndb.schema import compile_root
 from cairndb.transaction import Update, View
@@ -147,3 +147,25 @@ def test_a_kill_without_room_for_the_tail_shows_what_is_proven_then_all() -> Non
     world.observe = lambda _: None
     put(engine, "third", "z")
     assert state(engine) == {"first": "x", "second": "y", "third": "z"}
+
+
+def test_a_directory_that_may_not_be_written_to_refuses_updates_and_stays_usable() -> None:
+    """Where no segment can be created an update is refused by name; later it goes through."""
+    world = World()
+    engine = open_engine(world)
+    put(engine, "before", "x")
+    engine.close()
+    engine = open_engine(world)
+    world.observe = forbidden
+    with pytest.raises(ReadOnlyError, match="can't be written to"):
+        put(engine, "after", "y")
+    assert state(engine) == {"before": "x"}
+    world.observe = lambda _: None
+    put(engine, "after", "y")
+    assert state(engine) == {"before": "x", "after": "y"}
+
+
+def forbidden(what: str) -> None:
+    """Files can't be created."""
+    if what == "create":
+        raise OSError(errno.EACCES, "Permission denied", "segment")

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
 from cairndb.chain import Position
-from cairndb.errors import DatabaseFailed, DiskFull, ValidationError
+from cairndb.errors import DatabaseFailed, DiskFull, ReadOnlyError, ValidationError
 from cairndb.files import NO_ROOM, random_nonce
 from cairndb.frame import PAYLOAD_BYTES_MAX
 from cairndb.log import (
@@ -163,7 +163,7 @@ class Appender:
         """Whatever goes wrong in the block leaves the outcome open: the object is dead."""
         try:
             yield
-        except DiskFull:
+        except (DiskFull, ReadOnlyError):
             raise
         except BaseException as error:
             self._failure = error

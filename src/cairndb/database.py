@@ -11,6 +11,7 @@ import os
 import warnings
 import weakref
 from collections.abc import AsyncIterator, Coroutine, Iterator, MappingView
+from types import MethodType
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -102,14 +103,13 @@ def open(  # noqa: A001
 
     Args:
         path: the database's directory, `bank.cairn`, say.
-        root: the type of the whole: a `Record` class whose fields all have defaults, or `dict[K,
-        V]`.
+        root: the type of the whole: a `Record` class whose fields all have defaults, or a
+            `dict[K, V]`.
         create: whether to make a database where there is none.
         read_only: show the state as it is durable now, also beside an owner in another process; it
             doesn't follow, open it again for a later state.
         durability: `"commit"`: an update that has returned is on disk. `"interval"`: it was handed
-        to
-            the system, and is synced within `sync_interval`. `"process"`: it was handed to the
+            to the system, and is synced within `sync_interval`. `"process"`: it was handed to the
             system, which survives the death of this process but not of the machine.
         sync_interval: seconds between the syncs of `"interval"`.
         guard: whether dicts, lists and sets of the state refuse to be changed outside an update;
@@ -217,6 +217,12 @@ class Database(Generic[R]):
             UsageError: it isn't marked, or returns what would look at the tree later: a generator,
                 a coroutine, an iterator, a view of a dict.
         """
+        if isinstance(method, MethodType):
+            owner = type(method.__self__).__name__
+            raise UsageError(
+                f"run takes the function and the root itself: {owner}.{method.__name__}, "
+                "not a bound method"
+            )
         mode = getattr(method, "__cairn_mode__", None)
         name = getattr(method, "__qualname__", repr(method))
         if mode == "update":

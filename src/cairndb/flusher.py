@@ -16,8 +16,8 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
-from cairndb.errors import DatabaseFailed, DiskFull
-from cairndb.locks import closed_gate, deferred_interrupts
+from cairndb.errors import DatabaseFailed, DiskFull, ReadOnlyError
+from cairndb.locks import closed_gate, deferred_interrupts, wait_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,13 +74,14 @@ class Flusher:
                 if self._take_role(gate, self._gates):
                     self._work(self._flush_and_publish)
                     return
-            gate.acquire()
+            wait_at(gate)
             self._raise_failure()
 
     def run(self, work: Callable[[], T], *, after_failure: bool = False) -> T:
         """Do `work` in the role, waiting for it first, and return its result.
 
-        `DiskFull` from `work` means that nothing has happened; any other error fails the database.
+        `DiskFull` or `ReadOnlyError` from `work` mean that nothing has happened; any other error
+        fails the database.
 
         Raises:
             DatabaseFailed: a write or a sync has failed (unless `after_failure`, for closing).
@@ -91,7 +92,7 @@ class Flusher:
                 return self._work(work, after_failure=after_failure)
         entered = False
         try:
-            gate.acquire()
+            wait_at(gate)
             with deferred_interrupts():
                 entered = True
                 return self._work(work, after_failure=after_failure)
@@ -138,7 +139,7 @@ class Flusher:
             if not after_failure:
                 self._raise_failure()
             return work()
-        except (DiskFull, DatabaseFailed):
+        except (DiskFull, ReadOnlyError, DatabaseFailed):
             raise
         except BaseException as error:
             self.fail(error)
@@ -157,8 +158,9 @@ class Flusher:
     def failed(self) -> DatabaseFailed:
         """The error to raise after a failure."""
         error = DatabaseFailed(
-            f"a write or a sync of the log failed ({self.failure!r}), so nobody knows the outcome "
-            "of the updates under way. This object is dead: close it and open the database again"
+            f"a write or a sync of the log failed ({type(self.failure).__name__}: {self.failure}): "
+            "nobody knows the outcome of the updates under way. This object is dead: "
+            "close it and open the database again"
         )
         error.__cause__ = self.failure
         return error

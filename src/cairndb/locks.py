@@ -53,6 +53,7 @@ _BARRIER_SECONDS: Final = 0.01
 _BARRIER_SECONDS_MAX: Final = 1.0
 _OPENING_SECONDS: Final = 0.001
 _HANDOVER_SECONDS: Final = 0.005
+_WAIT_SECONDS: Final = 1.0
 
 current_holder = threading.get_ident
 Mutex = threading.Lock
@@ -70,10 +71,26 @@ def closed_gate() -> threading.Lock:
     return gate
 
 
-def _wait_at(gate: threading.Lock, until: float | None) -> bool:
-    if until is None:
-        return gate.acquire()
-    return gate.acquire(timeout=max(0.0, until - time.monotonic()))
+def wait_at(gate: threading.Lock, until: float | None = None) -> bool:
+    """Wait until a gate is opened.
+
+    A signal that comes right before the system call that waits is noticed after it, by Python: so
+    no wait is for longer than a second at a time.
+
+    Args:
+        gate: closed.
+        until: the moment to give up, on the monotonic clock; None never does.
+
+    Returns:
+        Whether it was opened.
+    """
+    while until is None:
+        if gate.acquire(timeout=_WAIT_SECONDS):
+            return True
+    while (left := until - time.monotonic()) > _WAIT_SECONDS:
+        if gate.acquire(timeout=_WAIT_SECONDS):
+            return True
+    return gate.acquire(timeout=max(0.0, left))
 
 
 class deferred_interrupts:  # noqa: N801  used as a statement, like contextlib's
@@ -181,7 +198,7 @@ class ThreeModeLock:
                 self._view_gates.append(gate)
             self._shared.pop(holder, None)
             self._wake_upgrade()
-            if self._barrier and not _wait_at(gate, deadline):
+            if self._barrier and not wait_at(gate, deadline):
                 raise LockTimeout(
                     "an update was waiting for other views, or being applied, all the while"
                 )
@@ -240,7 +257,7 @@ class ThreeModeLock:
                     else:  # woken, and somebody was faster: the first again
                         waiter.gate = closed_gate()
                         self._update_queue.appendleft(waiter)
-                if not _wait_at(waiter.gate, deadline):
+                if not wait_at(waiter.gate, deadline):
                     raise LockTimeout("another update was running all the while")  # noqa: TRY301
         except BaseException:
             self._abandon_update(holder, waiter)
@@ -316,7 +333,7 @@ class ThreeModeLock:
                 gate = self._upgrade_gate = closed_gate()
             if not self._shared:
                 return True
-            if not _wait_at(gate, until):
+            if not wait_at(gate, until):
                 return not self._shared
 
     def _lift_barrier(self) -> None:

@@ -58,7 +58,7 @@ def announce(directory: Directory) -> None:
 
     For people only: what can't be written is done without.
     """
-    owner = Owner(socket.gethostname(), os.getpid(), " ".join(sys.argv), datetime.now(UTC))
+    owner = Owner(socket.gethostname(), os.getpid(), " ".join(sys.orig_argv), datetime.now(UTC))
     with contextlib.suppress(OSError):
         _write(directory, msgspec.json.encode(owner) + b"\n")
 

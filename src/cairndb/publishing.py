@@ -8,15 +8,19 @@ crash leaves under a temporary name is removed at the next open.
 from __future__ import annotations
 
 import contextlib
+import errno
 from typing import TYPE_CHECKING
 
-from cairndb.errors import DiskFull
+from cairndb.errors import DiskFull, ReadOnlyError
 from cairndb.files import NO_ROOM, path_in, temporary_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cairndb.files import Directory, File
+
+
+_NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 def publish(
@@ -44,6 +48,7 @@ def publish(
 
     Raises:
         DiskFull: there is no room; the temporary file has been removed.
+        ReadOnlyError: this process may not write there.
         OSError: a step failed.
     """
     temporary = temporary_name(name, nonce)
@@ -61,6 +66,11 @@ def publish(
             directory.remove(temporary)
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             raise disk_full(directory, name, bytes_needed) from error
+        if isinstance(error, OSError) and error.errno in _NOT_ALLOWED:
+            raise ReadOnlyError(
+                f"{directory.path} can't be written to ({error.strerror}): nothing has happened. "
+                "Change its permissions, or open the database with read_only=True"
+            ) from error
         raise
     file.path = path_in(directory, name)
     try:
