@@ -15,6 +15,7 @@ from crashing import (
     entries_of,
     open_store,
 )
+from effort import examples
 from simulated import World, images
 
 
@@ -151,10 +152,10 @@ def fail_and_go_on(number: int, code: int) -> None:
     session.checkpoint()
     session.commit(33)
     crashed = CrashPoint(before, len(ledger.submitted), acknowledged, str(world.calls[number - 1]))
-    Oracle(ledger.submitted).check([crashed], limit=60)
+    Oracle(ledger.submitted).check([crashed], limit=examples(25))
     count = len(session.ledger.submitted)
     Oracle(session.ledger.submitted).check(
-        [CrashPoint(world.moment(), count, count, "after the failure")], limit=60
+        [CrashPoint(world.moment(), count, count, "after the failure")], limit=examples(25)
     )
 
 
