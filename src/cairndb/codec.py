@@ -67,6 +67,27 @@ def open_list(data: bytes | Raw) -> list[Raw]:
     return _LIST.decode(data)
 
 
+def open_splice(argument: bytes | Raw, limit: int) -> tuple[int, int, Raw]:
+    """Start, delete_count and encoded values of a SPLICE.
+
+    Args:
+        argument: of the operation.
+        limit: how many elements the list has, up to the splice before this one.
+
+    Raises:
+        ValueError: no correct writer made this.
+    """
+    parts = open_list(argument)
+    if len(parts) != 3:
+        raise ValueError("the argument of a SPLICE is [start, delete_count, values]")
+    start, count = decode(parts[0]), decode(parts[1])
+    if type(start) is not int or type(count) is not int:
+        raise ValueError("start and delete_count of a SPLICE are ints")
+    if start < 0 or count < 0 or start + count > limit:
+        raise ValueError(f"a SPLICE of {count} elements at {start}, where {limit} are left")
+    return start, count, parts[2]
+
+
 def _first(data: bytes | Raw) -> int:
     view = memoryview(data)
     return view[0] if view else 0xC1  # which MessagePack never uses

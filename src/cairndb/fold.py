@@ -199,17 +199,10 @@ class _Finder:
         raise ValueError(f"a SET of {step!r:.100} in a set")
 
     def _splice(self, node: _List, argument: Raw) -> Change:
-        parts = codec.open_list(argument)
-        if len(parts) != 3:
-            raise ValueError("the argument of a SPLICE is [start, delete_count, values]")
-        start, count = codec.decode(parts[0]), codec.decode(parts[1])
         limit = self.spliced.get(id(node), len(node))
-        if type(start) is not int or type(count) is not int:
-            raise ValueError("start and delete_count of a SPLICE are ints")
-        if start < 0 or count < 0 or start + count > limit:
-            raise ValueError(f"a SPLICE of {count} elements at {start}, where {limit} are left")
+        start, count, encoded = codec.open_splice(argument, limit)
         self.spliced[id(node)] = start
-        values = [_own(value) for value in codec.open_list(parts[2])]
+        values = [_own(value) for value in codec.open_list(encoded)]
         return list.__setitem__, (node, slice(start, start + count), values)
 
 

@@ -337,18 +337,11 @@ class _Resolver:
     def _splice(
         self, kind: ListKind, node: list[Any], argument: Raw
     ) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        parts = codec.open_list(argument)
-        if len(parts) != 3:
-            raise ValueError("the argument of a SPLICE is [start, delete_count, values]")
-        start, count = codec.decode(parts[0]), codec.decode(parts[1])
         limit = self.spliced.get(id(node), len(node))
-        if type(start) is not int or type(count) is not int:
-            raise ValueError("start and delete_count of a SPLICE are ints")
-        if start < 0 or count < 0 or start + count > limit:
-            raise ValueError(f"a SPLICE of {count} elements at {start}, where {limit} are left")
+        start, count, encoded = codec.open_splice(argument, limit)
         self.spliced[id(node)] = start
         try:
-            values = kind.decode_items(parts[2])
+            values = kind.decode_items(encoded)
         except ValidationError as error:
             position, *deeper = error.path or (0,)
             raise ValidationError(error.reason, (start + int(str(position)), *deeper)) from error
