@@ -206,3 +206,22 @@ def test_many_short_openings_do_not_pile_up_files(path: Path) -> None:
         wait_until(lambda: db.stats()["checkpoint_lsn"] > 0)
     with cairndb.open(path) as db, db.view() as root:
         assert root == {"runs": 66}
+
+
+def test_a_checkpoint_under_way_delays_no_sync(path: Path) -> None:
+    """While a checkpoint is made, updates that nobody waits for are synced as promised."""
+    with cairndb.open(path, durability="interval", restart_target=0.0) as db:
+        assert db._housekeeper is not None
+        with db._housekeeper._checkpointing:  # as whoever is making one holds it
+            for number in range(3):
+                with db.update() as root:
+                    root[str(number)] = "x" * 600_000
+            wait_until(lambda: db.stats()["checkpoint_due"])
+            lsn = db.lsn
+            wait_until(lambda: db.durable_lsn >= lsn)
+            with db.update() as root:
+                root["last"] = "y"
+            last = db.lsn
+            wait_until(lambda: db.durable_lsn >= last)
+            assert db.stats()["checkpoint_lsn"] == 0
+        wait_until(lambda: db.stats()["checkpoint_lsn"] > 0)

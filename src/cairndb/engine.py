@@ -111,8 +111,8 @@ class Engine:
         """Make durable-to-be what a draft's block changed, from step 3 to the release in step 6.
 
         Args:
-            root: the draft. The update lock is held, and is released or kept as the caller's
-            `finally` says.
+            root: the draft. The update lock is held; if this raises it still is, for the caller to
+                release.
             call: who made the change, to be kept with it.
             deadline: on the monotonic clock, for the upgrade.
 

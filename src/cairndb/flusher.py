@@ -1,4 +1,4 @@
-"""Group commit without a thread of its own, and the one background thread.
+"""Group commit without a thread of its own, and threads for what nobody waits for.
 
 **Whoever waits first writes and syncs for all.** There is one role, taken by one thread at a time.
 A thread that needs its update durable either finds the role free, takes it, and flushes everything

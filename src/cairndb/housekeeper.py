@@ -1,7 +1,8 @@
 """What an open database does when nobody asks: syncs, idle marks, checkpoints.
 
-One daemon thread, started by the first update and asleep when there is nothing to do. No commit
-waits for it. Its steps, each time it is called:
+Two daemon threads, each started when first needed and asleep when there is nothing to do: one for
+syncs and marks, one for checkpoints, which take long and must not delay a sync that is promised. No
+commit waits for them. What they do, each time they look:
 
 - Updates that nobody waited for (`durable=False`) are written, and synced, except at the
   level `process`.
@@ -89,30 +90,33 @@ class Housekeeper:
         self._target = restart_target
         self._load_rate = load_rate or LOAD_RATE
         self._replay_rate = replay_rate or REPLAY_RATE
-        self._thread = Background("cairndb housekeeper", self._look)
-        # Touched by the thread alone:
+        self._syncs = Background("cairndb syncs", self._look)
+        self._checkpoints = Background("cairndb checkpoints", self._checkpoint_if_due)
+        # Touched by the first thread alone:
         self._seen_lsn = engine.applied_lsn
+        # Written by the second thread, read by both:
         self._retry_at = 0.0
         # Held by whoever makes a checkpoint; guards the helper.
         self._checkpointing = Mutex()
         self._helper: subprocess.Popen[bytes] | None = None
         self._stopping = False
-        # Written by the thread, for people:
+        # Written by the second thread, for people:
         self._checkpoints_failed = 0
         self._problem: str | None = None
 
     def wake(self) -> None:
-        """Have the thread look, if it sleeps: called at the end of every update."""
-        if self._thread.asleep:
-            self._thread.poke()
+        """Have somebody look, if they sleep: called at the end of every update."""
+        if self._syncs.asleep:
+            self._syncs.poke()
 
     def stop(self) -> None:
-        """End the thread and the helper; the next open removes what the helper was writing."""
+        """End the threads and the helper; the next open removes what the helper was writing."""
         self._stopping = True
         helper = self._helper
         if helper is not None:
             helper.kill()
-        self._thread.stop()
+        self._syncs.stop()
+        self._checkpoints.stop()
 
     def predicted_seconds(self) -> tuple[float, float]:
         """How long opening would take now: loading the checkpoint, and replaying the log."""
@@ -141,8 +145,8 @@ class Housekeeper:
             return None
         try:
             busy = self._flush_or_mark()
-            if self._due():
-                self._attempt_checkpoint()
+            if self._due() and self._checkpoints.asleep:
+                self._checkpoints.poke()
         except CairnError:
             # The database has failed or is closing: whoever uses it is told.
             return None
@@ -181,9 +185,10 @@ class Housekeeper:
         after = store.checkpoint_lsn
         return sum(segment.header.first_lsn > after for segment in list(store.segments))
 
-    def _attempt_checkpoint(self) -> None:
+    def _checkpoint_if_due(self) -> None:
         try:
-            self.checkpoint()
+            if self._engine.refusal is None and self._due():
+                self.checkpoint()
         except (CairnError, OSError) as error:
             if self._stopping or self._engine.refusal is not None:
                 return
@@ -252,10 +257,14 @@ class Housekeeper:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         ) as helper:
             self._helper = helper
-            assert helper.stdout is not None
-            output = helper.stdout.read()
-            status = helper.wait()
-            self._helper = None
+            try:
+                if self._stopping:  # before it could be seen
+                    helper.kill()
+                assert helper.stdout is not None
+                output = helper.stdout.read()
+                status = helper.wait()
+            finally:
+                self._helper = None
         if status != 0:
             raise CairnError(
                 f"the checkpoint helper ended with status {status}: {output.decode().strip()}"
