@@ -4,6 +4,8 @@
 #   make demo                      the main job on real input, killed again and again
 #   make check                     what to run before a commit: style, types, fast tests
 #   make test                      every test but the nightly ones
+#   make nightly                   all of them, with more and longer runs
+#   make evidence                  the tests once more, and their counts into docs/GUARANTEES.md
 #   make PYTHON=python3.13 VENV=.venv-3.13 check     the same with another Python
 
 # The first Python on the path that is new enough: on some systems `python3` is an old one.
@@ -12,11 +14,11 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 	&& echo $$python && exit; done; echo python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
-PYTEST := $(BIN)/python -m pytest
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 SOURCES := src tests examples benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix bench nightly clean
+.PHONY: help demo test check evidence fix bench nightly clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -47,10 +49,13 @@ check: $(VENV)/.tools
 	$(PYTEST) -q -m "not slow and not process and not nightly"
 
 test: $(VENV)/.tools
-	$(PYTEST) -m "not nightly"
+	$(PYTEST) --evidence check -m "not nightly"
 
 nightly: $(VENV)/.tools
-	HYPOTHESIS_PROFILE=nightly $(PYTEST)
+	HYPOTHESIS_PROFILE=nightly $(PYTEST) --evidence check
+
+evidence: $(VENV)/.tools
+	$(PYTEST) --evidence write -m "not nightly"
 
 fix: $(VENV)/.tools
 	$(BIN)/ruff check --fix $(SOURCES)

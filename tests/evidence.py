@@ -1,0 +1,81 @@
+"""What the tests have tried, counted: the table in docs/GUARANTEES.md.
+
+A test that tries many cases says how many with the `evidence` fixture, under a key from here; the
+counts of one key add up. `make evidence` runs the tests and writes the table; `make test` fails if
+it comes to less than the table promises.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter as Tally
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+ROWS = {
+    "images": "different disk images that a crash can leave, each opened and gone on with",
+    "faults": "calls to the system that failed, each in a run of its own",
+}
+"""Every key, and what one of it is."""
+
+GUARANTEES = Path(__file__).parent.parent / "docs" / "GUARANTEES.md"
+BEGIN, END = "<!-- written by `make evidence` -->", "<!-- until here -->"
+PROPERTY = "evidence"
+TIERS = ("test", "nightly")
+
+
+def total(properties: Iterable[tuple[str, object]]) -> Tally[str]:
+    """Add up what tests have recorded.
+
+    Args:
+        properties: the user properties of all reports.
+    """
+    counts: Tally[str] = Tally()
+    for name, value in properties:
+        if name == PROPERTY and isinstance(value, list | tuple):
+            key, count = value
+            counts[str(key)] += int(count)
+    return counts
+
+
+def promised(text: str, tier: str) -> dict[str, int]:
+    """The counts that a document gives.
+
+    Args:
+        text: of the document.
+        tier: which column, see `TIERS`.
+    """
+    rows = re.findall(r"^\| (.*) \| ([0-9,]+) \| ([0-9,]+) \|$", text, re.MULTILINE)
+    keys = {what: key for key, what in ROWS.items()}
+    column = 1 + TIERS.index(tier)
+    return {keys[row[0]]: int(row[column].replace(",", "")) for row in rows if row[0] in keys}
+
+
+def shortfall(text: str, tier: str, counts: Mapping[str, int]) -> list[str]:
+    """In what a run came to less than a document promises.
+
+    Args:
+        text: of the document.
+        tier: that was run.
+        counts: what came out.
+    """
+    return [
+        f"{ROWS[key]}: docs/GUARANTEES.md promises {count:,}, and there were {counts[key]:,}"
+        for key, count in promised(text, tier).items()
+        if counts.get(key, 0) < count
+    ]
+
+
+def rewritten(text: str, tier: str, counts: Mapping[str, int]) -> str:
+    """A document with one column of its table written anew."""
+    columns = {name: promised(text, name) for name in TIERS} | {tier: dict(counts)}
+    lines = ["| what was tried | by `make test` | by `make nightly` |", "| --- | ---: | ---: |"]
+    for key, what in ROWS.items():
+        cells = " | ".join(f"{columns[name].get(key, 0):,}" for name in TIERS)
+        lines.append(f"| {what} | {cells} |")
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    return "\n".join([f"{before}{BEGIN}\n", *lines, f"\n{END}{after}"])
