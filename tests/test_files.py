@@ -12,12 +12,11 @@ from cairndb.files import (
     Directory,
     File,
     RealDirectory,
-    create_directory,
     is_temporary,
     path_in,
     temporary_name,
 )
-from cairndb.publishing import publish
+from cairndb.publishing import create_directory, create_within, publish
 from simulated import SimulatedDirectory, World
 
 
@@ -214,6 +213,21 @@ def test_creating_a_directory_twice_is_allowed(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(FileExistsError):
         create_directory(str(tmp_path / "file"))
+
+
+def test_a_directory_is_made_in_its_parent(tmp_path: Path) -> None:
+    """Relative to it, through a link to a directory, and removed again where that can be."""
+    parent = RealDirectory(str(tmp_path))
+    assert parent.make_directory("x.cairn")
+    assert not parent.make_directory("x.cairn")
+    (tmp_path / "link").symlink_to("x.cairn")
+    assert not parent.make_directory("link")
+    create_within(parent, "y.cairn")
+    parent.remove_directory("x.cairn")
+    with pytest.raises(FileNotFoundError, match=r"x\.cairn"):
+        parent.remove_directory("x.cairn")
+    assert parent.names() == ["link", "y.cairn"]
+    parent.close()
 
 
 def test_temporary_names_are_recognised() -> None:

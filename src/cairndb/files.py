@@ -7,6 +7,7 @@ What the rest of the library may assume, and a simulated directory must keep to:
 2. `File.sync` covers every write, allocation and truncation that returned before it was entered,
    the size of the file included. It says nothing of the file's name.
 3. `create`, `rename` and `remove` are atomic; a crash may undo each of them until `Directory.sync`.
+   The name of the directory itself is its parent's, and durable when that has been synced.
 4. A failed sync covers nothing, and no later one makes up for it: whoever sees it stops.
 5. Sectors (512 bytes) survive a crash independently, and a write next to old bytes doesn't harm
    them.
@@ -23,9 +24,9 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 import warnings
 import weakref
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -116,6 +117,22 @@ class Directory(Protocol):
 
     def close(self) -> None:
         """Give up the descriptor and the lock. Closing twice is allowed."""
+        ...
+
+
+class Parent(Protocol):
+    """The directory that a database's own is in."""
+
+    def make_directory(self, name: str) -> bool:
+        """Make a directory in it; False if there is one, FileExistsError if it is a file."""
+        ...
+
+    def remove_directory(self, name: str) -> None:
+        """Remove an empty directory."""
+        ...
+
+    def sync(self) -> None:
+        """See `Directory.sync`; it says nothing of what is in the directories in it."""
         ...
 
 
@@ -284,6 +301,22 @@ class RealDirectory(_Descriptor):
         with self._named(name) as descriptor:
             os.unlink(name, dir_fd=descriptor)
 
+    def make_directory(self, name: str) -> bool:
+        """See `Parent.make_directory`."""
+        with self._named(name) as descriptor:
+            try:
+                os.mkdir(name, dir_fd=descriptor)
+            except FileExistsError:
+                if not stat.S_ISDIR(os.stat(name, dir_fd=descriptor).st_mode):
+                    raise
+                return False
+        return True
+
+    def remove_directory(self, name: str) -> None:
+        """See `Parent.remove_directory`."""
+        with self._named(name) as descriptor:
+            os.rmdir(name, dir_fd=descriptor)
+
     def sync(self) -> None:
         """See `Directory.sync`."""
         with self._named() as descriptor:
@@ -320,22 +353,6 @@ def _preallocate(descriptor: int, length: int) -> None:
     if allocate is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     allocate(descriptor, 0, length)
-
-
-def create_directory(path: str) -> None:
-    """Make a directory, if it isn't there yet, and make its name durable.
-
-    The parent is synced in any case: whoever made the directory may have crashed before doing it.
-
-    Args:
-        path: where; its parent exists.
-    """
-    Path(path).mkdir(exist_ok=True)
-    parent = RealDirectory(str(Path(path).absolute().parent))
-    try:
-        parent.sync()
-    finally:
-        parent.close()
 
 
 def path_in(directory: Directory, name: str) -> str:

@@ -17,6 +17,7 @@ from cairndb import files, ownership
 from cairndb.engine import Engine, now_microseconds
 from cairndb.errors import CairnError, CorruptError, SchemaError
 from cairndb.patch import Tree, decode_entries, decode_operations
+from cairndb.publishing import create_directory
 from cairndb.recovery import Reading, read_chain
 from cairndb.schema import describe, fingerprint
 from cairndb.store import Store
@@ -95,7 +96,7 @@ def recover(
 
 def _open_directory(path: str, *, create: bool) -> files.RealDirectory:
     if create:
-        files.create_directory(path)
+        create_directory(path)
     try:
         return files.RealDirectory(path)
     except FileNotFoundError:

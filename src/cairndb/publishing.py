@@ -1,4 +1,4 @@
-"""How a file appears under its name: complete and durable, or not at all.
+"""How a file appears under its name: complete and durable, or not at all; and its directory.
 
 Written under a temporary name, synced, renamed; then the directory is synced. So a bad header under
 a final name is damage, not a crash, and whoever lists the directory sees whole files only. What a
@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cairndb.errors import DiskFull, ReadOnlyError
-from cairndb.files import NO_ROOM, path_in, temporary_name
+from cairndb.files import NO_ROOM, RealDirectory, path_in, temporary_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cairndb.files import Directory, File
+    from cairndb.files import Directory, File, Parent
 
 
 _NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -98,3 +99,39 @@ def disk_full(directory: Directory, name: str, bytes_needed: int) -> DiskFull:
         f"{path_in(directory, name)}: no room on disk: {bytes_needed} bytes are needed{free}. "
         "Nothing has happened; make room and try again."
     )
+
+
+def create_directory(path: str) -> None:
+    """Make a directory, if it isn't there yet, and make its name durable.
+
+    Args:
+        path: where; its parent exists.
+    """
+    place = Path(path).absolute()
+    parent = RealDirectory(str(place.parent))
+    try:
+        # The root of the file system has no name of its own.
+        create_within(parent, place.name or ".")
+    finally:
+        parent.close()
+
+
+def create_within(parent: Parent, name: str) -> None:
+    """Make a directory in a parent, if it isn't there yet, and make its name durable.
+
+    The parent is synced in any case: whoever made the directory may have crashed before doing it.
+    If that fails, what was made here is taken back: a later sync would prove nothing of a name that
+    is in the cache already, and whoever tries again is to make it anew.
+
+    Args:
+        parent: where.
+        name: of the directory.
+    """
+    made = parent.make_directory(name)
+    try:
+        parent.sync()
+    except BaseException:
+        if made:
+            with contextlib.suppress(OSError):
+                parent.remove_directory(name)
+        raise
