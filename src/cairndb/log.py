@@ -184,12 +184,6 @@ class LiveSegment:
         self.marked = True
         self.write(offset, Piece(next_lsn, MARK, b""), durable_lsn)
 
-    def extend(self, capacity: int) -> None:
-        """Allocate more: for a segment that has no entry yet."""
-        self.file.allocate(capacity)
-        self.file.sync()
-        self.capacity = capacity
-
     def finish(self, next_lsn: int) -> None:
         """Seal, sync, and give back the room that was never written; the log is synced in full."""
         self.write(self.end, Piece(next_lsn, SEAL, b""), next_lsn - 1)
