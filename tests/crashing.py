@@ -1,14 +1,16 @@
 """What the crash tests share: an owner at work, the moments to crash at, and the oracle.
 
 The oracle: what recovery finds is everything that was acknowledged, or that and the first of what
-was submitted besides, in order; finding it again gives the same; and what was lost doesn't rise
-again when an entry of the same length takes its place.
+was submitted besides, in order; every checksum is right; finding it again gives the same; and what
+was lost doesn't rise again when an entry of the same length takes its place. Opening never refuses
+what a crash has left.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
+from zlib import crc32
 
 import pytest
 
@@ -20,9 +22,10 @@ from cairndb.checkpoint import (
 )
 from cairndb.errors import CorruptError, DiskFull, UsageError
 from cairndb.log import parse_segment_name
-from cairndb.recovery import read_chain
+from cairndb.publishing import create_within
+from cairndb.recovery import read_chain, verify
 from cairndb.store import Store, StoreOptions
-from simulated import Image, Moment, SimulatedDirectory, World, images
+from simulated import DIRECTORY, Image, Moment, SimulatedDirectory, SimulatedParent, World, images
 
 SCHEMA, FINGERPRINT = "text of the schema", "00ff"
 
@@ -43,6 +46,8 @@ def open_store(world: World, seed: str, *, create: bool = True) -> Store:
     """A store as its owner opens it, with segments that hold a few entries."""
     options = StoreOptions(4096 + 360, 4096 + 720, Nonces(seed))
     ticks = iter(range(1 << 30))
+    if create and world.has_parent:
+        create_within(SimulatedParent(world), DIRECTORY)
     return Store.open(
         SimulatedDirectory(world),
         schema=SCHEMA,
@@ -62,10 +67,18 @@ def entries_of(store: Store) -> bytes:
 
 @dataclass
 class Ledger:
-    """What was submitted, and how much of it was acknowledged."""
+    """What was submitted, and how much of it was acknowledged, or handed to the system."""
 
     submitted: list[bytes] = field(default_factory=list)
     acknowledged: int = 0
+    written: int = 0
+
+    def shown(self, count: int) -> None:
+        """An owner found so much: that is what there is, and nobody may take it back."""
+        if count < len(self.submitted):
+            # Another list: crash points before this one are judged by the old.
+            self.submitted = self.submitted[:count]
+        self.acknowledged = self.written = count
 
 
 class CrashPoint(NamedTuple):
@@ -75,16 +88,24 @@ class CrashPoint(NamedTuple):
     submitted: int
     acknowledged: int
     call: str
+    history: Sequence[bytes] = ()
+    """What was submitted, and would be if there were no crash."""
+    syncs: int = 0
+    """How many had been made that had something to do."""
 
 
 class Session:
-    """One owner, working on a world, with a ledger of what it was promised."""
+    """One owner, working on a world, with a ledger of what it was promised.
+
+    Where there is no room, room is made, and it goes on.
+    """
 
     def __init__(self, world: World, ledger: Ledger, seed: str) -> None:
         self.world, self.ledger, self.seed = world, ledger, seed
         try:
             self.store = open_store(world, seed)
         except DiskFull:
+            world.full = False
             self.store = open_store(world, seed)
         self.recovered = b"" if self.store.created else entries_of(self.store)
         if self.store.tail_missing:
@@ -94,8 +115,10 @@ class Session:
         """There was no room for the tail; now there is."""
         with pytest.raises(DiskFull):
             self.store.rotate(1)
+        self.world.full = False
         self.store.start()
-        assert not self.store.tail_missing
+        if self.store.tail_missing:
+            raise self.store.tail_missing
         self.recovered += b"".join(payload for _, _, payload in self.store.tail_frames())
 
     def append(self, *sizes: int) -> None:
@@ -108,6 +131,7 @@ class Session:
                 try:
                     self.store.rotate(size)
                 except DiskFull:
+                    self.world.full = False
                     self.store.rotate(size)
                 self.ledger.acknowledged = self.store.durable_lsn
             assert self.store.reserve(size)
@@ -116,7 +140,7 @@ class Session:
 
     def write(self) -> None:
         """Hand what was appended to the system."""
-        self.store.write(self.store.take())
+        self.ledger.written = self.store.write(self.store.take())
 
     def flush(self) -> None:
         """Have everything acknowledged."""
@@ -158,7 +182,18 @@ class Session:
         try:
             self.checkpoint()
         except (OSError, DiskFull):
+            self.world.full = False
             self.store.reserve(1)  # raises if the store is dead
+
+
+def taken_over(world: World, ledger: Ledger, seed: str) -> Session:
+    """The next owner, after a kill or a crash: it finds what it must, and shows it to views."""
+    session = Session(world, ledger, seed)
+    found = session.store.applied_lsn
+    assert max(ledger.acknowledged, ledger.written) <= found <= len(ledger.submitted)
+    assert session.recovered == b"".join(ledger.submitted[:found])
+    ledger.shown(found)
+    return session
 
 
 def crash_points(
@@ -169,7 +204,9 @@ def crash_points(
     points: list[CrashPoint] = []
 
     def observe(call: str) -> None:
-        points.append(CrashPoint(world.moment(), len(ledger.submitted), ledger.acknowledged, call))
+        history = ledger.submitted
+        numbers = len(history), ledger.acknowledged
+        points.append(CrashPoint(world.moment(), *numbers, call, history, len(world.syncs)))
 
     world.observe = observe
     try:
@@ -179,7 +216,18 @@ def crash_points(
     return points
 
 
-def recover_and_go_on(image: Image, submitted: list[bytes]) -> int:
+class Outcome(NamedTuple):
+    """What came out of an image."""
+
+    recovered: int
+    """How many entries there were."""
+    checksum: int
+    """Of these entries."""
+    least: int
+    """How many there were at the least when a file was taken away, or damaged, too."""
+
+
+def recover_and_go_on(image: Image, submitted: Sequence[bytes]) -> int:
     """Open what a crash left, twice, commit one more, lose power, and open again.
 
     Returns:
@@ -189,35 +237,51 @@ def recover_and_go_on(image: Image, submitted: list[bytes]) -> int:
     try:
         store = open_store(world, "r", create=False)
     except UsageError:
-        open_store(World(image), "r").close()
+        # No DATABASE, or nothing at all: not even the directory's own name.
+        for there in {True, bool(image)}:
+            open_store(World(image, directory=there), "r").close()
         return -1
+    assert list(verify(SimulatedDirectory(World(image)))) == []
     assert store.warnings == [], store.warnings
     found = entries_of(store)
     recovered = store.applied_lsn
     assert found == b"".join(submitted[:recovered])
     store.close()
-    session = Session(world, Ledger(submitted[:recovered]), "s")
+    session = Session(world, Ledger(list(submitted[:recovered])), "s")
     assert session.store.created == (recovered == 0)
     assert session.store.created or session.recovered == found
     # As long as the lost one, which must not rise again.
     session.commit(len(submitted[recovered]) if recovered < len(submitted) else 20)
     session.store.close()
-    durable = World(next(iter(images(world.moment()))))
-    last = open_store(durable, "t")
+    last = open_store(World(next(iter(images(world.moment(), limit=1)))), "t", create=False)
     assert entries_of(last) == b"".join(session.ledger.submitted)
     last.close()
     return recovered
 
 
-def recover_without(image: Image, missing: str, submitted: list[bytes]) -> int:
-    """Open what a crash left, but for one file; a large number if that is refused."""
+def recover_without(image: Image, missing: str) -> tuple[int, bytes] | None:
+    """Open what a crash left, but for one file; how many entries there were, and they.
+
+    None if that is refused.
+    """
     try:
         store = open_store(World(tuple(f for f in image if f[0] != missing)), "r", create=False)
         found = entries_of(store)
     except (CorruptError, UsageError):
-        return 1 << 60
-    assert found == b"".join(submitted[: store.applied_lsn])
-    return store.applied_lsn
+        return None
+    return store.applied_lsn, found
+
+
+def recover_damaged(image: Image) -> bytes | None:
+    """Open what a crash left with its newest checkpoint damaged: the entries; None without one."""
+    newest = max((name for name, _ in image if parse_checkpoint_name(name)), default=None)
+    if newest is None:
+        return None
+    store = open_store(
+        World(tuple((n, c[:-1] if n == newest else c) for n, c in image)), "r", create=False
+    )
+    assert store.warnings
+    return entries_of(store)
 
 
 def digest_of(image: Image) -> bytes:
@@ -232,14 +296,15 @@ class Oracle:
     """Judges crash points; equal images are opened once.
 
     Args:
-        submitted: all entries of the workload.
-        lose_files: also take away each file in turn: that must be noticed.
+        submitted: all entries of the workload, for points that don't have their own.
+        lose_files: also take away each file in turn: that must be noticed; and damage the newest
+            checkpoint: that must lose nothing.
     """
 
-    def __init__(self, submitted: list[bytes], *, lose_files: bool = False) -> None:
+    def __init__(self, submitted: Sequence[bytes] = (), *, lose_files: bool = False) -> None:
         self._submitted = submitted
         self._lose_files = lose_files
-        self._outcomes: dict[bytes, tuple[int, int]] = {}
+        self._outcomes: dict[bytes, Outcome] = {}
 
     @property
     def images(self) -> int:
@@ -249,21 +314,34 @@ class Oracle:
     def check(self, points: Iterable[CrashPoint], *, limit: int = 400) -> None:
         """Every image must give what was acknowledged, or more of what was submitted, in order."""
         for point in points:
-            for image in images(point.moment, limit=limit):
-                key = digest_of(image)
-                if key not in self._outcomes:
-                    self._outcomes[key] = self._judge(image)
-                recovered, least = self._outcomes[key]
-                assert point.acknowledged <= recovered <= point.submitted, point.call
-                assert point.acknowledged <= least, point.call
+            self.check_images(point, images(point.moment, limit=limit))
 
-    def _judge(self, image: Image) -> tuple[int, int]:
-        recovered = max(recover_and_go_on(image, self._submitted), 0)
-        least = recovered
+    def check_images(self, point: CrashPoint, found: Iterable[Image]) -> None:
+        """As `check`, of some of the images that a crash at that point may leave."""
+        history = point.history or self._submitted
+        checksums = [0]
+        for entry in history:
+            checksums.append(crc32(entry, checksums[-1]))
+        for image in found:
+            key = digest_of(image)
+            outcome = self._outcomes.get(key)
+            if outcome is None:
+                outcome = self._outcomes[key] = self._judge(image, history)
+            # Another workload may have led to the same image.
+            assert point.acknowledged <= outcome.recovered <= point.submitted, point.call
+            assert outcome.checksum == checksums[outcome.recovered], point.call
+            assert point.acknowledged <= outcome.least, point.call
+
+    def _judge(self, image: Image, history: Sequence[bytes]) -> Outcome:
+        recovered = least = max(recover_and_go_on(image, history), 0)
         if self._lose_files:
+            assert recover_damaged(image) in {None, b"".join(history[:recovered])}
             for name, _ in image:
-                least = min(least, recover_without(image, name, self._submitted))
-        return recovered, least
+                rest = recover_without(image, name)
+                if rest is not None:
+                    assert rest[1] == b"".join(history[: rest[0]])
+                    least = min(least, rest[0])
+        return Outcome(recovered, crc32(b"".join(history[:recovered])), least)
 
 
 def complete(work: Callable[[World, Ledger], None]) -> list[bytes]:
