@@ -54,8 +54,9 @@ class World:
     `observe` is called before each call that changes something, with its name. `faults` maps the
     number of such a call to an errno that it fails with; from `faulty_from` on all of them fail
     with `fault`. `read_faults` does so for calls that read. While the disk is `full` nothing gets
-    more room. Of the syncs that have something to do (`syncs` has the numbers of their calls), the
-    `skipped` (the first is 1) do nothing and say that all is well.
+    more room. `meanwhile` happens once, while the next sync of a file runs. Of the syncs that have
+    something to do (`syncs` has the numbers of their calls), the `skipped` (the first is 1) do
+    nothing and say that all is well.
     """
 
     def __init__(self, image: Image = (), *, directory: bool = True) -> None:
@@ -79,6 +80,7 @@ class World:
         self.faulty_from = 1 << 60
         self.fault = errno.EIO
         self.full = False
+        self.meanwhile: Callable[[], None] | None = None
         self.syncs: list[int] = []
         self.skipped: set[int] = set()
 
@@ -160,20 +162,24 @@ class SimulatedFile:
         self._world.change(self._inode, Change(offset, bytes(data)))
 
     def sync(self) -> None:
-        """Make durable what is pending, or lose track of it."""
+        """Make durable what is pending when it is entered, or lose track of it."""
         assert self._open
         inode = self._inode
+        entered = len(inode.pending)
         try:
             self._world.call("sync", self.path)
         except OSError:
             inode.lost += inode.pending
             inode.pending.clear()
             raise
-        if inode.pending and not self._world.skip():
-            inode.durable = applied(inode.durable, tuple(inode.pending))
+        meanwhile, self._world.meanwhile = self._world.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+        if entered and not self._world.skip():
+            inode.durable = applied(inode.durable, tuple(inode.pending[:entered]))
             # The size is settled with this; lost bytes aren't.
             inode.lost = [change for change in inode.lost if change.data is not None]
-            inode.pending.clear()
+            del inode.pending[:entered]
 
     def allocate(self, length: int) -> None:
         """Grow the file."""

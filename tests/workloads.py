@@ -89,10 +89,18 @@ class Step(NamedTuple):
 
 
 ACTIONS = {
-    "commit": {"commit": 8, "write": 1, "mark": 1, "checkpoint": 1, "kill": 1, "full": 1},
+    "commit": {
+        "commit": 7,
+        "overtaken": 1,
+        "write": 1,
+        "mark": 1,
+        "checkpoint": 1,
+        "kill": 1,
+        "full": 1,
+    },
     "process": {"write": 8, "sync": 1, "mark": 1, "checkpoint": 1, "kill": 1, "full": 1},
     "interval": {"commit": 3, "write": 4, "append": 2, "sync": 1, "mark": 2, "checkpoint": 1}
-    | {"kill": 2, "full": 1},
+    | {"kill": 2, "full": 1, "overtaken": 1},
 }
 """How often each is picked, by habit."""
 
@@ -139,11 +147,26 @@ def run(steps: list[Step], name: str, world: World, ledger: Ledger) -> None:
             if session.store.checkpoint_lsn < session.store.written_lsn:
                 session.try_checkpoint()
         else:
-            session.append(*sizes)
-            if action == "write":
-                session.write()
-            elif action == "commit":
-                session.flush()
+            _update(session, action, sizes)
+
+
+def _update(session: Session, action: str, sizes: tuple[int, ...]) -> None:
+    session.append(*sizes)
+    if action == "write":
+        session.write()
+    elif action == "commit":
+        session.flush()
+    elif action == "overtaken":
+        session.world.meanwhile = partial(_overtake, session, written=sizes[0] % 2 == 0)
+        session.flush()
+
+
+def _overtake(session: Session, *, written: bool) -> None:
+    """Another thread's update, while a sync runs: the sync doesn't cover it."""
+    if session.store.reserve(9):
+        session.append(9)
+        if written:
+            session.write()
 
 
 def lives(random: Random, name: str) -> Iterator[list[CrashPoint]]:
