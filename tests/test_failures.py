@@ -12,6 +12,7 @@ from cairndb.errors import CairnError, DatabaseFailed, DiskFull, ReadOnlyError
 from cairndb.opening import own
 from cairndb.schema import compile_root
 from cairndb.transaction import Update, View
+from lives import Folding
 from simulated import SimulatedDirectory, World
 
 if TYPE_CHECKING:
@@ -101,6 +102,29 @@ def test_a_fault_at_any_call_loses_nothing(code: int) -> None:
         put(engine, "after", "the fault")
         engine.close()
         assert state(open_engine(world)) == found | {"after": "the fault"}
+
+
+def test_a_checkpoint_whose_name_cannot_be_synced_is_the_end_of_the_object() -> None:
+    """The store has given up then, and so must the object: no views beside refused updates."""
+    world = World()
+    engine = open_engine(world)
+    put(engine, "before", "x")
+    syncs = []
+
+    def fail_the_last_sync(what: str) -> None:
+        syncs.append(what == "sync directory")
+        if sum(syncs) == 2:  # the first is that of the segment's name
+            raise OSError(errno.EIO, "Input/output error", "checkpoint")
+
+    world.observe = fail_the_last_sync
+    with pytest.raises(DatabaseFailed):
+        Folding(engine, world, "commit").checkpoint()
+    world.observe = lambda _: None
+    for use in (lambda: put(engine, "x", "y"), lambda: state(engine)):
+        with pytest.raises(DatabaseFailed):
+            use()
+    engine.close()
+    assert state(open_engine(world)) == {"before": "x"}
 
 
 def test_a_full_disk_lets_reading_go_on_until_there_is_room() -> None:

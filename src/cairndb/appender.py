@@ -139,6 +139,11 @@ class Appender:
         return self.durable.lsn
 
     @property
+    def dead(self) -> bool:
+        """Whether every call is refused, since a write or a sync has failed."""
+        return self._failure is not None
+
+    @property
     def buffered_bytes(self) -> int:
         """What waits for the next `take`."""
         return self._buffered_bytes

@@ -238,9 +238,13 @@ class Housekeeper:
 
     def _adopt(self, file: str) -> OSError | None:
         # Returned, not raised: it is no failure of the log, which a checkpoint leaves as it was.
+        # But where the store has given up, the whole object must.
+        store = self._engine.store
         try:
-            self._engine.store.adopt(file)
+            store.adopt(file)
         except OSError as error:
+            if store.dead:
+                raise
             return error
         return None
 
