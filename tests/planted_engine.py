@@ -194,23 +194,30 @@ def write_over_the_torn_tail(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Store, "open", classmethod(open_))
 
 
-def show_what_the_cache_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is good and unproven in the newest segment is shown, and not made durable."""
+def show_what_the_cache_has(monkeypatch: pytest.MonkeyPatch, *, sync: bool = False) -> None:
+    """What is good and unproven in the newest segment is shown, and not written again.
+
+    With `sync` it is synced where it is: after a sync that failed that proves nothing.
+    """
 
     def start(self: Store) -> None:
-        if not self._started:
-            assert self._recovered is not None
-            self.applied = self.written = self.durable = self._recovered.chain.newest.good.position
-            last = self._recovered.chain
-            self._place = self._place._replace(
-                position=self.applied, predecessor_end=last.newest.good.offset
-            )
-            if last.segments[-1] not in self.segments:
-                self.segments.append(last.segments[-1])
-                self.superseded.remove(last.segments[-1])
-                nonce = last.segments[-1].header.nonce
-                self._place = self._place._replace(predecessor_nonce=nonce)
-            self._started = True
+        if self._started:
+            return
+        assert self._recovered is not None
+        last = self._recovered.chain
+        segment, good = last.segments[-1], last.newest.good
+        if sync:
+            file = self.directory.open(segment.name)
+            file.sync()
+            file.close()
+        self.segments, self._started = list(last.segments), True
+        self.superseded = list(last.superseded)
+        self.applied = self.written = self.durable = good.position
+        self._place = self._place._replace(
+            predecessor_nonce=segment.header.nonce,
+            predecessor_end=good.offset,
+            position=good.position,
+        )
 
     monkeypatch.setattr(Store, "start", start)
 
