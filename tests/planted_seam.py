@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from simulated import SECTOR, SimulatedDirectory
+from simulated import SimulatedDirectory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from cairndb.files import Directory, File
 
     Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+SECTOR = 512
 
 
 class Seam:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
+from contextlib import suppress
+from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,9 +16,12 @@ from cairndb.opening import own
 from cairndb.schema import compile_root
 from cairndb.transaction import Update, View
 from lives import Folding
+from planted_seam import Seam, plant_files
 from simulated import SimulatedDirectory, World
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cairndb.engine import Engine
 
 KIND = compile_root(dict[str, str], guard=True)
@@ -83,18 +89,43 @@ def run(world: World) -> Outcome:
     return acknowledged, submitted, errors
 
 
-@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC], ids=["EIO", "ENOSPC"])
-def test_a_fault_at_any_call_loses_nothing(code: int) -> None:
-    """Each call that changes something fails once: the object is usable or dead, and says so."""
-    count = calls_of_a_workload()
-    assert count > 40
-    for number in range(1, count + 1):
+each_code = pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC], ids=["EIO", "ENOSPC"])
+for_how_long = pytest.mark.parametrize("for_ever", [False, True], ids=["once", "for ever"])
+
+
+def fail(world: World, number: int, code: int, *, for_ever: bool) -> Callable[[], int]:
+    """Have a call fail, counted from now on, or all from it on; gives how many there were."""
+    calls = [0]
+
+    def observe(what: str) -> None:
+        calls[0] += 1
+        if calls[0] == number or (for_ever and calls[0] > number):
+            raise OSError(code, os.strerror(code), what)
+
+    world.observe = observe
+    return lambda: calls[0]
+
+
+def heal(world: World) -> None:
+    """The disk works again, and whoever had the database is gone."""
+    world.observe = lambda _: None
+    for directory in world.locks[:]:
+        directory.close()
+
+
+@each_code
+@for_how_long
+def test_a_fault_at_any_call_loses_nothing(
+    code: int, *, for_ever: bool, evidence: Callable[[str, int], None]
+) -> None:
+    """Each call that changes something fails: the object is usable or dead, and says so."""
+    calls = calls_of_a_workload()
+    assert calls > 40
+    for number in range(1, calls + 1):
         world = World()
-        world.faults[number] = code
+        fail(world, number, code, for_ever=for_ever)
         acknowledged, submitted, errors = run(world)
-        world.faults.clear()
-        for directory in world.locks[:]:
-            directory.close()
+        heal(world)
         engine = open_engine(world)
         found = state(engine)
         assert found.items() >= acknowledged.items(), (number, errors)
@@ -102,6 +133,82 @@ def test_a_fault_at_any_call_loses_nothing(code: int) -> None:
         put(engine, "after", "the fault")
         engine.close()
         assert state(open_engine(world)) == found | {"after": "the fault"}
+    evidence("faults", calls)
+
+
+LEFT = {str(number): "x" * number for number in range(9)}
+
+
+def left_by_a_kill() -> World:
+    """A database with two checkpoints, and updates after them that nothing proves durable."""
+    world = World()
+    engine = open_engine(world)
+    for key, value in LEFT.items():
+        put(engine, key, value)
+        if key in "25":
+            Folding(engine, world, "commit").checkpoint()
+    heal(world)
+    return world
+
+
+def try_to_open(world: World) -> dict[str, str] | None:
+    """What is shown by somebody who opens; None if it can't be opened."""
+    try:
+        engine = open_engine(world)
+        found = state(engine)
+    except (CairnError, OSError):
+        return None
+    with suppress(CairnError):
+        engine.close()
+    return found
+
+
+@each_code
+@for_how_long
+def test_a_fault_at_any_call_of_recovery_loses_nothing(
+    code: int, *, for_ever: bool, evidence: Callable[[str, int], None]
+) -> None:
+    """Each call of an opening fails: it is refused, or shows what is proven; the next shows all."""
+    number, calls = 0, 1
+    while number < calls:
+        number += 1
+        world = left_by_a_kill()
+        counted = fail(world, number, code, for_ever=for_ever)
+        found = try_to_open(world)
+        calls = counted()
+        assert found is None or found.items() >= (LEFT.items() - {("8", LEFT["8"])}), number
+        heal(world)
+        assert try_to_open(world) == LEFT, number
+    assert number >= 10
+    evidence("faults", number)
+
+
+def test_a_fault_at_any_read_of_recovery_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, evidence: Callable[[str, int], None]
+) -> None:
+    """What can't be read is neither torn nor damaged: opening is refused; the next shows all."""
+    reads = [0, 0]
+
+    class Unreadable(Seam):
+        def read(self, offset: int, length: int) -> bytes:
+            reads[0] += 1
+            if reads[0] == reads[1]:
+                raise OSError(errno.EIO, os.strerror(errno.EIO), self.path)
+            return super().read(offset, length)
+
+    plant_files(monkeypatch, Unreadable)
+    for number in count(1):
+        world = left_by_a_kill()
+        reads[:] = 0, number
+        found = try_to_open(world)
+        if reads[0] < number:
+            break
+        assert found is None, number
+        heal(world)
+        reads[1] = 0
+        assert try_to_open(world) == LEFT, number
+    assert number > 12
+    evidence("faults", number - 1)
 
 
 def test_a_checkpoint_whose_name_cannot_be_synced_is_the_end_of_the_object() -> None:
