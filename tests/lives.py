@@ -59,14 +59,16 @@ class Point(NamedTuple):
     call: str
 
 
-def open_engine(world: World, seed: str, *, level: str = "commit", create: bool = True) -> Engine:
-    """An engine with segments that hold two updates or so."""
+def open_engine(
+    world: World, seed: str, *, level: str = "commit", create: bool = True, room: int = 280
+) -> Engine:
+    """An engine with segments that hold two updates or so, if not given more room."""
     return own(
         SimulatedDirectory(world),
         KIND,
         create=create,
         sync_at_commit=level == "commit",
-        options=StoreOptions(4096 + 280, 4096 + 360, Nonces(seed)),
+        options=StoreOptions(4096 + room, 4096 + room + 80, Nonces(seed)),
     ).engine
 
 
