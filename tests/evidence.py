@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 ROWS = {
     "images": "different disk images that a crash can leave, each opened and gone on with",
+    "traced": "different disk images from the traced system calls of a real program, each opened",
     "faults": "calls to the system that failed, each in a run of its own",
 }
 """Every key, and what one of it is."""
