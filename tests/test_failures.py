@@ -18,6 +18,7 @@ from cairndb.transaction import Update, View
 from lives import Folding
 from planted_seam import Seam, plant_files
 from simulated import SimulatedDirectory, World
+from traced_workload import InlineHousekeeper, idle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -300,3 +301,24 @@ def forbidden(what: str) -> None:
     """Files can't be created."""
     if what == "create":
         raise OSError(errno.EACCES, "Permission denied", "segment")
+
+
+def test_a_checkpoint_whose_name_is_not_synced_leaves_nothing_usable() -> None:
+    """When the sync of the directory fails, views and updates are refused alike."""
+    world = World()
+    engine = open_engine(world)
+    put(engine, "before", "x")
+    keeper = idle(InlineHousekeeper, engine)
+
+    def fail_when_renamed(what: str) -> None:
+        if what == "sync directory" and "checkpoint" in world.calls[-1][1]:
+            raise OSError(errno.EIO, "Input/output error", "simulated.cairn")
+
+    world.observe = fail_when_renamed
+
+    with pytest.raises(DatabaseFailed, match="Input/output error"):
+        keeper.checkpoint()
+    with pytest.raises(DatabaseFailed):
+        state(engine)
+    with pytest.raises(DatabaseFailed):
+        put(engine, "after", "y")

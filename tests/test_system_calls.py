@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ from simulated import Image, SimulatedDirectory, World, images
 from test_crash_points import workload
 from traced_workload import (
     InlineHousekeeper,
-    housekeeper,
+    idle,
     open_engine,
     put,
     state,
@@ -49,8 +50,6 @@ from tracing import Operation, Tracer, replay, trace, why_not
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cairndb.engine import Engine
-    from cairndb.files import Directory
 
 TESTS = Path(__file__).parent
 pytestmark = [
@@ -136,14 +135,10 @@ def test_a_database_asks_the_system_for_what_the_simulation_is_asked(
     world = World()
     simulated: list[Operation] = []
 
-    def keep(engine: Engine, directory: Directory) -> InlineHousekeeper:
-        keeper = housekeeper(InlineHousekeeper, engine, "")
-        assert isinstance(keeper, InlineHousekeeper)
-        keeper.directory = directory
-        return keeper
-
     whole(
-        lambda: RecordingDirectory(SimulatedDirectory(world), simulated), keep, lambda _text: None
+        lambda: RecordingDirectory(SimulatedDirectory(world), simulated),
+        partial(idle, InlineHousekeeper),
+        lambda _text: None,
     )
 
     assert len(simulated) > 80

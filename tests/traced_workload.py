@@ -64,10 +64,8 @@ def note(text: str) -> None:
 class InlineHousekeeper(Housekeeper):
     """Does the helper's work itself, for directories that no other process can see."""
 
-    directory: Directory
-
     def _run_helper(self, lsn: int) -> Report:
-        return make_checkpoint(self.directory, lsn, lambda: None)
+        return make_checkpoint(self._engine._directory, lsn, lambda: None)
 
 
 def open_engine(directory: Directory, seed: str, *, create: bool = True) -> Engine:
@@ -103,16 +101,15 @@ def state_at(lsn: int) -> dict[str, str]:
 
 def whole(
     open_directory: Callable[[], Directory],
-    keep: Callable[[Engine, Directory], Housekeeper],
+    keep: Callable[[Engine], Housekeeper],
     say: Callable[[str], None],
 ) -> None:
     """Two owners of a database: updates over several segments, checkpoints, closing."""
     lsn = 1
     for seed, groups in (("a", SIZES[:3]), ("b", SIZES[3:])):
-        directory = open_directory()
         say("submitted 1")
-        engine = open_engine(directory, seed)
-        keeper = keep(engine, directory)
+        engine = open_engine(open_directory(), seed)
+        keeper = keep(engine)
         say(f"acknowledged {lsn}")
         for group in groups:
             for _ in group:
@@ -126,8 +123,8 @@ def whole(
         engine.close()
 
 
-def housekeeper(kind: type[Housekeeper], engine: Engine, path: str) -> Housekeeper:
-    """One that does nothing by itself, so that every run is the same."""
+def idle(kind: type[Housekeeper], engine: Engine, path: str = "") -> Housekeeper:
+    """A housekeeper that does nothing by itself, so that every run is the same."""
     return kind(
         engine,
         path,
@@ -150,7 +147,7 @@ def main() -> None:
     else:
         whole(
             lambda: RealDirectory(path),
-            lambda engine, _: housekeeper(Housekeeper, engine, path),
+            lambda engine: idle(Housekeeper, engine, path),
             note,
         )
 

@@ -206,6 +206,7 @@ class Housekeeper:
         Raises:
             CairnError: the helper could not make it; the log is all there, and nothing else has
             changed.
+            DatabaseFailed: the sync of its name failed; nobody knows what is in the directory.
         """
         engine = self._engine
         with self._checkpointing:
