@@ -15,6 +15,7 @@ from cairndb.errors import CairnError, DatabaseFailed, DiskFull, ReadOnlyError
 from cairndb.opening import own
 from cairndb.schema import compile_root
 from cairndb.transaction import Update, View
+from crashing import segments_of
 from lives import Folding
 from planted_seam import Seam, plant_files
 from simulated import SimulatedDirectory, World
@@ -322,3 +323,28 @@ def test_a_checkpoint_whose_name_is_not_synced_leaves_nothing_usable() -> None:
         state(engine)
     with pytest.raises(DatabaseFailed):
         put(engine, "after", "y")
+
+
+def test_a_checkpoint_stands_though_what_it_replaces_can_not_be_removed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The failure is told in the log, the checkpoint counts, and the next one removes the rest."""
+    world = World()
+    engine = open_engine(world)
+    keeper = idle(InlineHousekeeper, engine)
+    segments = []
+    for number in range(3):
+        put(engine, str(number), "x")
+        world.observe = unremovable if number == 1 else lambda _: None
+        assert keeper.checkpoint() == engine.store.checkpoint_lsn == number + 2
+        segments.append(len(segments_of(world)))
+    assert segments == [2, 3, 2]
+    assert caplog.text.count("could not all be removed") == 1
+    engine.close()
+    assert state(open_engine(world)) == {"0": "x", "1": "x", "2": "x"}
+
+
+def unremovable(what: str) -> None:
+    """Names can't be removed."""
+    if what == "remove":
+        raise OSError(errno.EIO, "Input/output error", "segment")

@@ -216,8 +216,11 @@ class Housekeeper:
             report = self._run_helper(lsn)
             engine.store.check_checkpoint(report.file, lsn)
             problem = engine.flusher.run(lambda: self._adopt(report.file))
-            if problem is not None:
+            if problem is not None and engine.store.checkpoint_lsn != lsn:
                 raise CairnError(f"the checkpoint could not be published: {problem}") from problem
+            if problem is not None:
+                # The next checkpoint tries that again.
+                logger.warning("%s: old files could not all be removed: %s", self._path, problem)
             return report.lsn
 
     def _seal(self) -> int:
