@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import select
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -113,11 +114,13 @@ def main() -> int:
     os.nice(_NICENESS)
     path, lsn = sys.argv[1:]
     try:
-        report = make_checkpoint(RealDirectory(path), int(lsn), _end_with_owner)
+        with closing(RealDirectory(path)) as directory:
+            report = make_checkpoint(directory, int(lsn), _end_with_owner)
     except (CairnError, OSError) as error:
         sys.stdout.write(f"{error}\n")
         return 1
-    sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
+    # Flushed: what Python says when it ends must not come in between.
+    print(msgspec.json.encode(report).decode(), flush=True)  # noqa: T201
     return 0
 
 

@@ -213,8 +213,13 @@ class Housekeeper:
             lsn = self._seal()
             if engine.store.checkpoint_lsn == lsn:
                 return lsn
-            report = self._run_helper(lsn)
-            engine.store.check_checkpoint(report.file, lsn)
+            try:
+                report = self._run_helper(lsn)
+                engine.store.check_checkpoint(report.file, lsn)
+            except OSError as error:
+                raise CairnError(
+                    f"the checkpoint of {self._path} could not be made: {error}"
+                ) from error
             problem = engine.flusher.run(lambda: self._adopt(report.file))
             if problem is not None and engine.store.checkpoint_lsn != lsn:
                 raise CairnError(f"the checkpoint could not be published: {problem}") from problem
@@ -273,8 +278,18 @@ class Housekeeper:
                 status = helper.wait()
             finally:
                 self._helper = None
-        if status != 0:
-            raise CairnError(
-                f"the checkpoint helper ended with status {status}: {output.decode().strip()}"
-            )
-        return msgspec.json.decode(output, type=Report)
+        report = _report_in(output)
+        if status != 0 or report is None:
+            said = output.decode(errors="backslashreplace").strip()
+            raise CairnError(f"the checkpoint helper ended with status {status}: {said}")
+        return report
+
+
+def _report_in(output: bytes) -> Report | None:
+    """The report among what else Python may say: warnings, in its development mode for one."""
+    for line in output.splitlines():
+        try:
+            return msgspec.json.decode(line, type=Report)
+        except msgspec.MsgspecError:
+            continue
+    return None
