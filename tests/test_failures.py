@@ -348,3 +348,21 @@ def unremovable(what: str) -> None:
     """Names can't be removed."""
     if what == "remove":
         raise OSError(errno.EIO, "Input/output error", "segment")
+
+
+def test_a_limit_on_the_size_of_files_is_no_room() -> None:
+    """Larger segments than allowed are made smaller; where that isn't enough nothing happens."""
+    world = World()
+    engine = open_engine(world)
+    world.observe = lambda what: None if what != "allocate" else too_large()
+    with pytest.raises(DiskFull, match="File too large"):
+        put_many(engine)
+    reached = state(engine)
+    world.observe = lambda _: None
+    put(engine, "after", "x" * 90)
+    assert state(engine) == reached | {"after": "x" * 90}
+
+
+def too_large() -> None:
+    """A limit of the process or of the file system."""
+    raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), "segment")

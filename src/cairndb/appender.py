@@ -318,7 +318,7 @@ class Appender:
             live.file.allocate(capacity)
         except OSError as error:
             if error.errno in NO_ROOM:
-                raise disk_full(self.directory, live.segment.name, capacity) from error
+                raise disk_full(self.directory, live.segment.name, capacity, error) from error
             self._failure = error
             raise
         with self._deadly():

@@ -32,7 +32,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+# EFBIG: a limit on the size of files (ulimit -f, or the file system's); smaller ones may still go.
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 ZEROS = bytes(1 << 20)
 
 

@@ -66,7 +66,7 @@ def publish(
         with contextlib.suppress(OSError):
             directory.remove(temporary)
         if isinstance(error, OSError) and error.errno in NO_ROOM:
-            raise disk_full(directory, name, bytes_needed) from error
+            raise disk_full(directory, name, bytes_needed, error) from error
         if isinstance(error, OSError) and error.errno in _NOT_ALLOWED:
             raise ReadOnlyError(
                 f"{directory.path} can't be written to ({error.strerror}): nothing has happened. "
@@ -83,20 +83,22 @@ def publish(
     return file
 
 
-def disk_full(directory: Directory, name: str, bytes_needed: int) -> DiskFull:
+def disk_full(directory: Directory, name: str, bytes_needed: int, error: OSError) -> DiskFull:
     """The error for a file that there is no room for.
 
     Args:
         directory: where the file was to be.
         name: the file's own.
         bytes_needed: what it takes.
+        error: what the system said.
     """
     try:
         free = f", and {directory.free_bytes()} are free"
     except OSError:
         free = ""
     return DiskFull(
-        f"{path_in(directory, name)}: no room on disk: {bytes_needed} bytes are needed{free}. "
+        f"{path_in(directory, name)}: no room on disk ({error.strerror}): "
+        f"{bytes_needed} bytes are needed{free}. "
         "Nothing has happened; make room and try again."
     )
 

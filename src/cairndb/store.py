@@ -285,7 +285,7 @@ class Store(Appender):
             self.directory.rename(temporary, name)
         except OSError as error:
             if error.errno in NO_ROOM:
-                raise disk_full(self.directory, name, 0) from error
+                raise disk_full(self.directory, name, 0, error) from error
             raise
         with self._deadly():
             self.directory.sync()
