@@ -37,7 +37,7 @@ pytestmark = [
 ]
 
 CHANGING = ("create", "write", "sync", "allocate", "truncate", "rename", "remove", "make")
-REPEATED = ("open", "create", "read", "write", "sync", "allocate", "truncate", "lock")
+REPEATED = ("create", "write", "sync", "allocate", "truncate", "lock")
 """What Python itself calls again when a signal has interrupted it (PEP 475)."""
 
 
@@ -150,10 +150,12 @@ def test_an_interrupted_call_is_made_again(
     program: Program, evidence: Callable[[str, int], None]
 ) -> None:
     """A signal at any call that may be interrupted is not to be noticed."""
-    found = program.cases("fail", errno.EINTR, *REPEATED)
+    kinds = (*REPEATED, "open", "read") if PROFILE == "nightly" else REPEATED
+
+    found = program.cases("fail", errno.EINTR, *kinds)
 
     evidence("faults", len(found))
-    assert len(found) > 250
+    assert len(found) > 140
     assert [case for case in found if errors(case)] == []
 
 

@@ -13,7 +13,7 @@ import tempfile
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
@@ -42,7 +42,7 @@ from traced_workload import (
     open_engine,
     put,
     state,
-    state_at,
+    states,
     whole,
 )
 from tracing import Operation, Tracer, replay, trace, why_not
@@ -67,26 +67,33 @@ def memory() -> Iterator[Path]:
         yield Path(folder).resolve()
 
 
-def traced(which: str, folder: Path) -> list[Operation]:
+def traced(folder: Path, *seed: str) -> list[Operation]:
     """What the real system was asked to do by one of the workloads."""
-    path = folder / f"{which}.cairn"
+    path = folder / f"traced{''.join(seed)}.cairn"
     paths = os.pathsep.join(map(str, (TESTS.parent / "src", TESTS)))
     environment = {**os.environ, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
-    program = [sys.executable, str(TESTS / "traced_workload.py"), which, str(path)]
+    program = [sys.executable, str(TESTS / "traced_workload.py"), str(path), *seed]
     lines = trace(program, folder / "trace", environment)
     return Tracer(path).operations(lines)
+
+
+class Traced(NamedTuple):
+    """A workload of a whole database, and what it asked the system to do."""
+
+    seed: int
+    operations: list[Operation]
 
 
 @pytest.fixture(scope="module")
 def store_operations(memory: Path) -> list[Operation]:
     """The store's."""
-    return traced("store", memory)
+    return traced(memory)
 
 
-@pytest.fixture(scope="module")
-def whole_operations(memory: Path) -> list[Operation]:
+@pytest.fixture(scope="module", params=range(examples(1)))
+def database(memory: Path, request: pytest.FixtureRequest) -> Traced:
     """A whole database's, with the helper process."""
-    return traced("whole", memory)
+    return Traced(request.param, traced(memory, str(request.param)))
 
 
 def without_process(operations: list[Operation]) -> list[Operation]:
@@ -128,21 +135,19 @@ def test_the_store_asks_the_system_for_what_the_simulation_is_asked(
     assert without_process(store_operations) == CREATION + without_process(simulated)
 
 
-def test_a_database_asks_the_system_for_what_the_simulation_is_asked(
-    whole_operations: list[Operation],
-) -> None:
+def test_a_database_asks_the_system_for_what_the_simulation_is_asked(database: Traced) -> None:
     """Call by call, with the helper in a process of its own, and the same lengths everywhere."""
     world = World()
     simulated: list[Operation] = []
-
     whole(
+        database.seed,
         lambda: RecordingDirectory(SimulatedDirectory(world), simulated),
         partial(idle, InlineHousekeeper),
         lambda _text: None,
     )
 
-    assert len(simulated) > 80
-    assert without_chance(whole_operations) == CREATION + without_chance(simulated)
+    assert len(simulated) > 20
+    assert without_chance(database.operations) == CREATION + without_chance(simulated)
 
 
 class Judge:
@@ -230,20 +235,20 @@ def store_recovered(path: Path, submitted: list[bytes]) -> int:
     return lsn
 
 
-def whole_recovered(path: Path) -> int:
+def whole_recovered(path: Path, expected: list[dict[str, str]]) -> int:
     """Open a database, go on with it, and open it again."""
     directory = RealDirectory(str(path))
     try:
         engine = open_engine(directory, "r", create=False)
         lsn = engine.applied_lsn
-        assert state(engine) == state_at(lsn)
+        assert state(engine) == expected[lsn]
     except UsageError:
         lsn = 0
         engine = open_engine(directory, "r")
     put(engine, "after", "the crash")
     engine.close()
     engine = open_engine(RealDirectory(str(path)), "s", create=False)
-    assert state(engine) == state_at(lsn) | {"after": "the crash"}
+    assert state(engine) == expected[lsn] | {"after": "the crash"}
     engine.close()
     return lsn
 
@@ -262,15 +267,16 @@ def test_no_crash_between_real_calls_loses_what_the_store_acknowledged(
 
 
 def test_no_crash_between_real_calls_loses_what_a_database_acknowledged(
-    whole_operations: list[Operation], memory: Path, evidence: Callable[[str, int], None]
+    database: Traced, memory: Path, evidence: Callable[[str, int], None]
 ) -> None:
-    """The same for a whole database, with the helper process at its checkpoints."""
-    judge = Judge(memory, whole_recovered)
+    """The same for a whole database, with owners that are killed and the helper process."""
+    expected = states(database.seed)
+    judge = Judge(memory, lambda path: whole_recovered(path, expected))
 
-    judge.check(whole_operations, limit=examples(40))
+    judge.check(database.operations, limit=examples(40))
 
     evidence("traced", len(judge.outcomes))
-    assert len(judge.outcomes) > 300
+    assert len(judge.outcomes) > 100
 
 
 @pytest.mark.parametrize("kind", ["sync", "sync directory"])
@@ -287,8 +293,8 @@ def test_a_program_that_left_out_syncs_would_be_caught(
 
 
 def test_the_name_of_a_new_database_is_durable_before_anything_is_in_it(
-    whole_operations: list[Operation],
+    database: Traced,
 ) -> None:
     """The directory's parent is synced after the directory is made, and first of all."""
-    assert whole_operations[:2] == CREATION
-    assert CREATION[1] not in whole_operations[2:]
+    assert database.operations[:2] == CREATION
+    assert CREATION[1] not in database.operations[2:]

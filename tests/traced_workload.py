@@ -1,6 +1,9 @@
 """What is traced: two fixed workloads that run on any directory, and as a program on a real one.
 
-    python traced_workload.py store|whole DIRECTORY
+    python traced_workload.py DIRECTORY [SEED]
+
+Without a seed it is the store's workload of the crash tests, else a whole database's: a fixed one
+for seed 0, random ones for others.
 
 The program says on standard error, which is in the trace as well, what it has submitted and what
 was acknowledged: `@submitted 5`, `@acknowledged 5`.
@@ -9,8 +12,9 @@ was acknowledged: `@submitted 5`, `@acknowledged 5`.
 from __future__ import annotations
 
 import os
+import random
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import crashing
 from cairndb.appender import StoreOptions
@@ -32,8 +36,43 @@ if TYPE_CHECKING:
     from cairndb.files import Directory
 
 KIND = compile_root(dict[str, str], guard=True)
-SIZES = (5, 10, 700, 600), (20, 300), (40,), (50, 60)
-"""Of the values of the first owner's updates between its checkpoints, and of the second's."""
+
+
+class Owner(NamedTuple):
+    """What one owner of a whole database does."""
+
+    groups: tuple[tuple[int, ...], ...]
+    """The sizes of its updates, with a checkpoint after each group but the last."""
+    sync_at_commit: bool
+    killed: bool
+    """Whether it ends without closing."""
+
+
+FIXED = (
+    Owner(((5, 10, 700, 600), (20, 300), (40,)), sync_at_commit=True, killed=False),
+    Owner(((50,), (60, 1)), sync_at_commit=True, killed=True),
+    Owner(((70, 200, 9),), sync_at_commit=False, killed=True),
+    Owner(((30,), (80, 90)), sync_at_commit=False, killed=False),
+)
+
+
+def owners(seed: int) -> tuple[Owner, ...]:
+    """Who works on the database, one after the other."""
+    if seed == 0:
+        return FIXED
+    chance = random.Random(seed)  # noqa: S311  reproducible, not secret
+    sizes = [1, 20, 90, 300, 512, 600, 700, 1500]
+    return tuple(
+        Owner(
+            tuple(
+                tuple(chance.choices(sizes, k=chance.randint(0, 4)))
+                for _ in range(chance.randint(1, 3))
+            ),
+            sync_at_commit=chance.random() < 0.5,
+            killed=chance.random() < 0.5,
+        )
+        for _ in range(chance.randint(2, 4))
+    )
 
 
 class NotingLedger(Ledger):
@@ -68,10 +107,12 @@ class InlineHousekeeper(Housekeeper):
         return make_checkpoint(self._engine._directory, lsn, lambda: None)
 
 
-def open_engine(directory: Directory, seed: str, *, create: bool = True) -> Engine:
+def open_engine(
+    directory: Directory, seed: str, *, create: bool = True, sync_at_commit: bool = True
+) -> Engine:
     """An engine with segments that hold a few updates, and nonces that are always the same."""
     options = StoreOptions(4096 + 400, 4096 + 800, Nonces(seed))
-    recovered = own(directory, KIND, create=create, options=options)
+    recovered = own(directory, KIND, create=create, options=options, sync_at_commit=sync_at_commit)
     assert recovered.warnings == []
     return recovered.engine
 
@@ -88,39 +129,49 @@ def state(engine: Engine) -> dict[str, str]:
         return dict(root)
 
 
-def value_of(lsn: int) -> str:
-    """What the update with that LSN puts under its own number."""
-    sizes = [size for group in SIZES for size in group]
-    return "abcdefghij"[lsn % 10] * sizes[lsn - 2]
-
-
-def state_at(lsn: int) -> dict[str, str]:
-    """The state of the whole workload after an update."""
-    return {str(number): value_of(number) for number in range(2, lsn + 1)}
+def states(seed: int) -> list[dict[str, str]]:
+    """The state of the database at each LSN, from 0 on."""
+    found: list[dict[str, str]] = [{}, {}]
+    for owner in owners(seed):
+        for size in (size for group in owner.groups for size in group):
+            lsn = len(found)
+            found.append(found[-1] | {str(lsn): "abcdefghij"[lsn % 10] * size})
+    return found
 
 
 def whole(
+    seed: int,
     open_directory: Callable[[], Directory],
     keep: Callable[[Engine], Housekeeper],
     say: Callable[[str], None],
 ) -> None:
-    """Two owners of a database: updates over several segments, checkpoints, closing."""
+    """Several owners of a database: updates over several segments, checkpoints, closing or not."""
+    expected = states(seed)
     lsn = 1
-    for seed, groups in (("a", SIZES[:3]), ("b", SIZES[3:])):
-        say("submitted 1")
-        engine = open_engine(open_directory(), seed)
+    for number, owner in enumerate(owners(seed)):
+        say(f"submitted {lsn}")
+        directory = open_directory()
+        nonces = f"{seed} {number}"
+        engine = open_engine(directory, nonces, sync_at_commit=owner.sync_at_commit)
         keeper = keep(engine)
         say(f"acknowledged {lsn}")
-        for group in groups:
+        for index, group in enumerate(owner.groups):
+            if index:
+                keeper.checkpoint()
+                say(f"acknowledged {lsn}")
             for _ in group:
                 lsn += 1
                 say(f"submitted {lsn}")
-                put(engine, str(lsn), value_of(lsn))
-                say(f"acknowledged {lsn}")
-            keeper.checkpoint()
-        engine.sync()
+                put(engine, str(lsn), expected[lsn][str(lsn)])
+                if owner.sync_at_commit:
+                    say(f"acknowledged {lsn}")
+        assert state(engine) == expected[lsn]
         keeper.stop()
-        engine.close()
+        if owner.killed:
+            directory.close()
+        else:
+            engine.close()
+            say(f"acknowledged {lsn}")
 
 
 def idle(kind: type[Housekeeper], engine: Engine, path: str = "") -> Housekeeper:
@@ -138,18 +189,19 @@ def idle(kind: type[Housekeeper], engine: Engine, path: str = "") -> Housekeeper
 
 def main() -> None:
     """Run one of the workloads on a real directory."""
-    which, path = sys.argv[1:]
+    path = sys.argv[1]
     create_directory(path)
-    if which == "store":
-        # What the workload of the crash tests opens is now the real thing.
-        setattr(crashing, "SimulatedDirectory", lambda _: RealDirectory(path))  # noqa: B010
-        workload(World(), NotingLedger())
-    else:
+    if len(sys.argv) > 2:
         whole(
+            int(sys.argv[2]),
             lambda: RealDirectory(path),
             lambda engine: idle(Housekeeper, engine, path),
             note,
         )
+    else:
+        # What the workload of the crash tests opens is now the real thing.
+        setattr(crashing, "SimulatedDirectory", lambda _: RealDirectory(path))  # noqa: B010
+        workload(World(), NotingLedger())
 
 
 if __name__ == "__main__":
