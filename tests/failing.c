@@ -165,6 +165,9 @@ DESCRIPTOR_FUNCTION(renameat, RENAME,
 DESCRIPTOR_FUNCTION(unlinkat, REMOVE, (int descriptor, const char *path, int flags),
                     (int, const char *, int), (descriptor, path, flags))
 
+DESCRIPTOR_FUNCTION(mkdirat, MAKE, (int descriptor, const char *path, mode_t mode),
+                    (int, const char *, mode_t), (descriptor, path, mode))
+
 int mkdir(const char *path, mode_t mode)
 {
     if (fails(MAKE, below(path)))

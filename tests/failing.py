@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from cairndb.errors import CairnError, DatabaseFailed, DiskFull, ReadOnlyError
-from cairndb.files import RealDirectory, create_directory, is_temporary
-from traced_workload import InlineHousekeeper, idle, open_engine, put, state
+from cairndb.files import RealDirectory, is_temporary
+from traced_workload import InlineHousekeeper, idle, open_directory, open_engine, put, state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,8 +134,7 @@ class Life:
                 self._named(error)
 
     def _open(self, seed: str) -> Engine:
-        create_directory(str(self._path))
-        directory = RealDirectory(str(self._path))
+        directory = open_directory(str(self._path))
         try:
             return open_engine(directory, seed)
         except BaseException:
@@ -270,8 +269,7 @@ def check(path: Path, said: list[str]) -> None:
     for text in said:
         assert not text.startswith("bug: "), text
     acknowledged, submitted = promised(said)
-    create_directory(str(path))
-    engine = open_engine(RealDirectory(str(path)), "c")
+    engine = open_engine(open_directory(str(path)), "c")
     found = state(engine)
     assert found in (acknowledged, acknowledged | submitted), (acknowledged, submitted, found)
     assert not any(map(is_temporary, engine._directory.names()))

@@ -17,11 +17,11 @@ import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import crashing
+from cairndb import opening
 from cairndb.appender import StoreOptions
 from cairndb.checkpointer import make_checkpoint
-from cairndb.files import RealDirectory, create_directory
+from cairndb.files import RealDirectory
 from cairndb.housekeeper import Housekeeper, Report
-from cairndb.opening import own
 from cairndb.schema import compile_root
 from cairndb.transaction import Update, View
 from crashing import Ledger, Nonces
@@ -107,12 +107,19 @@ class InlineHousekeeper(Housekeeper):
         return make_checkpoint(self._engine._directory, lsn, lambda: None)
 
 
+def open_directory(path: str) -> RealDirectory:
+    """The directory of a database, made if it isn't there, as `cairndb.open` does."""
+    return opening._open_directory(path, create=True)
+
+
 def open_engine(
     directory: Directory, seed: str, *, create: bool = True, sync_at_commit: bool = True
 ) -> Engine:
     """An engine with segments that hold a few updates, and nonces that are always the same."""
     options = StoreOptions(4096 + 400, 4096 + 800, Nonces(seed))
-    recovered = own(directory, KIND, create=create, options=options, sync_at_commit=sync_at_commit)
+    recovered = opening.own(
+        directory, KIND, create=create, options=options, sync_at_commit=sync_at_commit
+    )
     assert recovered.warnings == []
     return recovered.engine
 
@@ -190,7 +197,7 @@ def idle(kind: type[Housekeeper], engine: Engine, path: str = "") -> Housekeeper
 def main() -> None:
     """Run one of the workloads on a real directory."""
     path = sys.argv[1]
-    create_directory(path)
+    open_directory(path).close()
     if len(sys.argv) > 2:
         whole(
             int(sys.argv[2]),

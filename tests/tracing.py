@@ -128,6 +128,7 @@ class Tracer:
             "renameat": self._rename,
             "unlinkat": self._remove,
             "mkdir": self._make,
+            "mkdirat": self._make,
             "fcntl": self._duplicate,
         }
 
@@ -144,10 +145,8 @@ class Tracer:
         for call in calls(lines):
             assert call.name not in _FORBIDDEN, call
             operation = None
-            if here in call.text:
+            if here in call.text or parent in call.text:
                 operation = self._operation(call)
-            elif parent in call.text and call.name in {"fsync", "fdatasync"}:
-                operation = Operation("sync parent", "")
             elif call.name == "write" and note in call.text:
                 said = _decoded(call.arguments()[1])[len(NOTE) :]
                 operation = Operation("note", "", other=said.decode())
@@ -181,7 +180,7 @@ class Tracer:
         """The name in the directory of a descriptor's file; empty for the directory itself."""
         assert "deleted" not in argument, "a file without a name is changed"
         path = _decoded(argument).decode()
-        assert path == self._directory or path.startswith(self._directory + "/"), path
+        assert path == self._directory or path.startswith(self._directory + "/"), argument
         return path[len(self._directory) + 1 :]
 
     def _relative(self, descriptor: str, name: str) -> str:
@@ -203,6 +202,8 @@ class Tracer:
         return Operation("write", self._name(arguments[0]), int(arguments[3]), data)
 
     def _sync(self, arguments: list[str]) -> Operation:
+        if _decoded(arguments[0]).decode() == self._parent:
+            return Operation("sync parent", "")
         name = self._name(arguments[0])
         return Operation("sync" if name else "sync directory", name)
 
@@ -222,7 +223,9 @@ class Tracer:
         return Operation("remove", self._relative(arguments[0], arguments[1]))
 
     def _make(self, arguments: list[str]) -> Operation:
-        assert _decoded(arguments[0]).decode() == self._directory
+        # Before the mode come the path, or a descriptor and a name in it.
+        path = "/".join(_decoded(argument).decode() for argument in arguments[:-1])
+        assert path == self._directory, arguments
         return Operation("make directory", "")
 
     def _duplicate(self, arguments: list[str]) -> None:
