@@ -18,7 +18,7 @@ lock is released.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgspec import Raw
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from cairndb.files import Directory
     from cairndb.patch import Call, Tree
     from cairndb.store import Store
+
+T = TypeVar("T")
 
 ENTRY_BYTES_MAX: Final = 1 << 30
 # What waits to be written, when updates don't wait for it, is bounded: past this the next one
@@ -215,7 +217,21 @@ class Engine:
 
     def sync(self) -> None:
         """Write and sync what was applied, and write down that it is durable, at every level."""
-        self.flusher.run(self._sync)
+        self.in_role(self._sync)
+
+    def in_role(self, work: Callable[[], T]) -> T:
+        """Do `work` as the flusher does, unless the files are given up by the time it could begin.
+
+        Raises:
+            UsageError: the database was closed meanwhile.
+        """
+
+        def unless_closed() -> T:
+            if self.closed:
+                self.check_usable()
+            return work()
+
+        return self.flusher.run(unless_closed)
 
     def _sync(self) -> None:
         self.flusher.flush()
@@ -231,23 +247,34 @@ class Engine:
     def close(self) -> None:
         """Wait for views and updates to end, sync, and give up the directory."""
         failure: DatabaseFailed | None = None
-        holder = current_holder()
         if self.refusal is None:
-            self.lock.acquire_update()
-            try:
-                self.lock.upgrade()
-                self.refusal = _closed
-                if self._store is not None:
-                    self._sync_last()
-            except DatabaseFailed as error:
-                failure = error
-            finally:
-                self.lock.release_update(holder)
+            failure = self._close_to_others()
         # In the role, so that no write or sync of this object runs any more when another may own
         # it.
         self.flusher.run(self._give_up, after_failure=True)
         if failure is not None:
             raise failure
+
+    def _close_to_others(self) -> DatabaseFailed | None:
+        """Let views and updates end, and sync; from here on all are refused."""
+        holder = current_holder()
+        try:
+            self.lock.acquire_update()
+            self.lock.upgrade()
+            # Not if another thread has closed meanwhile. Synced first and refused then: whoever
+            # finds this refused gives up the files, as does a close after one interrupted here.
+            if self.refusal is None:
+                if self._store is not None:
+                    self._sync_last()
+                self.refusal = _closed
+        except DatabaseFailed as error:
+            return error
+        finally:
+            try:
+                self.lock.release_update(holder)
+            finally:  # again, in case Ctrl-C struck before that call began
+                self.lock.release_update(holder)
+        return None
 
     def _sync_last(self) -> None:
         self.flusher.run(self._sync)

@@ -16,7 +16,7 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
-from cairndb.errors import DatabaseFailed, DiskFull, ReadOnlyError
+from cairndb.errors import DatabaseFailed, DiskFull, ReadOnlyError, UsageError
 from cairndb.locks import closed_gate, deferred_interrupts, wait_at
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ class Flusher:
     def run(self, work: Callable[[], T], *, after_failure: bool = False) -> T:
         """Do `work` in the role, waiting for it first, and return its result.
 
-        `DiskFull` or `ReadOnlyError` from `work` mean that nothing has happened; any other error
-        fails the database.
+        `DiskFull`, `ReadOnlyError` or `UsageError` from `work` mean that nothing has happened; any
+        other error fails the database.
 
         Raises:
             DatabaseFailed: a write or a sync has failed (unless `after_failure`, for closing).
@@ -139,7 +139,7 @@ class Flusher:
             if not after_failure:
                 self._raise_failure()
             return work()
-        except (DiskFull, ReadOnlyError, DatabaseFailed):
+        except (DiskFull, ReadOnlyError, UsageError, DatabaseFailed):
             raise
         except BaseException as error:
             self.fail(error)

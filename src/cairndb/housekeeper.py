@@ -158,9 +158,9 @@ class Housekeeper:
         applied = engine.applied_lsn
         done = store.durable_lsn if self._sync_soon else store.written_lsn
         if done < applied:
-            engine.flusher.run(self._catch_up)
+            engine.in_role(self._catch_up)
         elif applied == self._seen_lsn:
-            engine.flusher.run(store.mark)
+            engine.in_role(store.mark)
             return False
         self._seen_lsn = applied
         return True
@@ -217,10 +217,11 @@ class Housekeeper:
                 report = self._run_helper(lsn)
                 engine.store.check_checkpoint(report.file, lsn)
             except OSError as error:
+                engine.check_usable()  # rather closed meanwhile than a descriptor that is bad
                 raise CairnError(
                     f"the checkpoint of {self._path} could not be made: {error}"
                 ) from error
-            problem = engine.flusher.run(lambda: self._adopt(report.file))
+            problem = engine.in_role(lambda: self._adopt(report.file))
             if problem is not None and engine.store.checkpoint_lsn != lsn:
                 raise CairnError(f"the checkpoint could not be published: {problem}") from problem
             if problem is not None:
@@ -232,13 +233,17 @@ class Housekeeper:
         """End the segment, so that all that was applied is in files that no longer change."""
         engine = self._engine
         # Against updates: rotation wants nothing buffered.
-        engine.lock.acquire_update()
+        holder = current_holder()
         try:
+            engine.lock.acquire_update()
             engine.check_usable()
-            engine.flusher.run(self._rotate)
+            engine.in_role(self._rotate)
             return engine.applied_lsn
         finally:
-            engine.lock.release_update(current_holder())
+            try:
+                engine.lock.release_update(holder)
+            finally:  # again, in case Ctrl-C struck before that call began
+                engine.lock.release_update(holder)
 
     def _rotate(self) -> None:
         self._engine.flusher.flush()
