@@ -39,7 +39,7 @@ from _signal import (  # type: ignore[import-not-found]
 )
 from collections import deque
 from signal import SIGINT
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from cairndb.errors import LockTimeout, UsageError
 
@@ -57,6 +57,10 @@ _WAIT_SECONDS: Final = 1.0
 
 current_holder = threading.get_ident
 Mutex = threading.Lock
+# [its holder, the hold of the same holder that it was taken in]; None for the outermost. One object
+# for one hold, and not a count: a view that is let go of twice, the second time by a collection
+# while another view of its thread is open, must not let go of that one's.
+Hold: TypeAlias = list[Any]
 
 
 def deadline_after(timeout: float | None) -> float | None:
@@ -128,10 +132,11 @@ class deferred_interrupts:  # noqa: N801  used as a statement, like contextlib's
 
 
 class _Waiter:
-    __slots__ = ("gate", "holder", "since")
+    __slots__ = ("gate", "hold", "holder", "since")
 
-    def __init__(self, holder: int) -> None:
+    def __init__(self, holder: int, hold: object) -> None:
         self.holder = holder
+        self.hold = hold
         self.since = time.monotonic()
         self.gate = closed_gate()
 
@@ -147,6 +152,7 @@ class ThreeModeLock:
         "_barrier",
         "_mutex",
         "_shared",
+        "_update_hold",
         "_update_queue",
         "_updater",
         "_upgrade_gate",
@@ -158,10 +164,11 @@ class ThreeModeLock:
         # An entry is written by its holder alone, without the mutex. A view writes its entry, then
         # looks at the barrier; an upgrade raises the barrier, then looks at the entries: one of the
         # two sees the other.
-        self._shared: dict[int, int] = {}
+        self._shared: dict[int, Hold] = {}  # the innermost
         self._barrier = False  # written by the holder of update alone
         # Guarded by the mutex:
         self._updater: int | None = None
+        self._update_hold: object = None
         self._update_queue: deque[_Waiter] = deque()
         self._upgrade_gate: threading.Lock | None = None
         self._view_gates: list[threading.Lock] = []
@@ -173,25 +180,27 @@ class ThreeModeLock:
 
     # -- shared
 
-    def acquire_shared(self, deadline: float | None = None) -> int:
-        """Take shared mode, nested if it is held already; returns the holder, for the release."""
+    def acquire_shared(self, deadline: float | None = None) -> Hold:
+        """Take shared mode, nested if it is held already; returns the hold, for the release."""
         holder = current_holder()
         shared = self._shared
-        count = shared.get(holder, 0)
+        outer = shared.get(holder)
+        hold: Hold = [holder, outer]
         try:
-            shared[holder] = count + 1
-            if self._barrier and not count and self._updater != holder:
-                self._wait_for_opening(holder, deadline)
-            return holder  # noqa: TRY300  inside, so that an interrupt here is seen too
+            shared[holder] = hold
+            if self._barrier and outer is None and self._updater != holder:
+                self._wait_for_opening(hold, deadline)
+            return hold  # noqa: TRY300  inside, so that an interrupt here is seen too
         except BaseException:
-            if count:
-                shared[holder] = count
+            if outer is not None:
+                shared[holder] = outer
             else:
                 shared.pop(holder, None)
                 self._wake_upgrade()
             raise
 
-    def _wait_for_opening(self, holder: int, deadline: float | None) -> None:
+    def _wait_for_opening(self, hold: Hold, deadline: float | None) -> None:
+        holder = hold[0]
         while True:
             with self._mutex:
                 gate = closed_gate()
@@ -202,19 +211,27 @@ class ThreeModeLock:
                 raise LockTimeout(
                     "an update was waiting for other views, or being applied, all the while"
                 )
-            self._shared[holder] = 1
+            self._shared[holder] = hold
             if not self._barrier:
                 return
 
-    def release_shared(self, holder: int) -> None:
-        """Give back one shared hold."""
+    def release_shared(self, hold: Hold) -> None:
+        """Give back one shared hold; without effect if that is done already."""
+        holder, outer = hold
         shared = self._shared
-        count = shared.get(holder, 0) - 1
-        if count > 0:
-            shared[holder] = count
+        inner = shared.get(holder)
+        if inner is hold:
+            if outer is not None:
+                shared[holder] = outer
+                return
+            shared.pop(holder, None)
+        elif inner is not None:  # views that end in another order than that of nesting
+            while inner is not None and inner[1] is not hold:
+                inner = inner[1]
+            if inner is not None:
+                inner[1] = outer
             return
-        # Also if that is done already, by a release that had no stack left to wake anybody.
-        shared.pop(holder, None)
+        # Also if it was done by a release that had no stack left to wake anybody.
         if self._barrier:
             self._wake_upgrade()
 
@@ -240,19 +257,25 @@ class ThreeModeLock:
                 "end its block before starting an update"
             )
 
-    def acquire_update(self, deadline: float | None = None) -> None:
-        """Take update mode, after `check_update`."""
+    def acquire_update(self, deadline: float | None = None, hold: object = None) -> None:
+        """Take update mode, after `check_update`.
+
+        Args:
+            deadline: on the monotonic clock.
+            hold: what takes it, if that may let go of it later than its thread takes it again.
+        """
         holder = current_holder()
         waiter: _Waiter | None = None
         try:
             while True:
                 with self._mutex:
                     if self._updater is None:
+                        self._update_hold = hold
                         self._updater = holder
                     if self._updater == holder:
                         return
                     if waiter is None:
-                        waiter = _Waiter(holder)
+                        waiter = _Waiter(holder, hold)
                         self._update_queue.append(waiter)
                     else:  # woken, and somebody was faster: the first again
                         waiter.gate = closed_gate()
@@ -260,7 +283,10 @@ class ThreeModeLock:
                 if not wait_at(waiter.gate, deadline):
                     raise LockTimeout("another update was running all the while")  # noqa: TRY301
         except BaseException:
-            self._abandon_update(holder, waiter)
+            try:
+                self._abandon_update(holder, waiter)
+            finally:  # again, in case Ctrl-C struck before that call began: it would be handed over
+                self._abandon_update(holder, waiter)
             raise
 
     def _abandon_update(self, holder: int, waiter: _Waiter | None) -> None:
@@ -268,7 +294,7 @@ class ThreeModeLock:
             if waiter is not None and waiter in self._update_queue:
                 self._update_queue.remove(waiter)
             if self._updater == holder:
-                self._updater = None
+                self._updater = self._update_hold = None
             # Its turn may have been given to it already; then it is the next one's.
             self._wake_next_update()
 
@@ -276,18 +302,19 @@ class ThreeModeLock:
         if self._updater is None and self._update_queue:
             waiter = self._update_queue.popleft()
             if time.monotonic() - waiter.since > _HANDOVER_SECONDS:
+                self._update_hold = waiter.hold
                 self._updater = waiter.holder
             waiter.gate.release()
 
-    def release_update(self, holder: int) -> None:
-        """Give back update or exclusive mode; without effect if `holder` hasn't got it."""
-        if self._updater != holder:
+    def release_update(self, holder: int, hold: object = None) -> None:
+        """Give back update or exclusive mode; without effect if it isn't held, or not as `hold`."""
+        if self._updater != holder or (hold is not None and self._update_hold is not hold):
             return
         try:
             self._lift_barrier()
         finally:
             with self._mutex:
-                self._updater = None
+                self._updater = self._update_hold = None
                 self._wake_next_update()
 
     # -- exclusive

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from cairndb.engine import Engine
+    from cairndb.locks import Hold
     from cairndb.patch import Call
 
 R = TypeVar("R")
@@ -71,7 +72,7 @@ class View(Ended[R]):
     __slots__ = ()
 
     def __init__(self, engine: Engine, timeout: float | None, *, durable: bool) -> None:
-        self._held: int | None = None
+        self._held: Hold | None = None
         self._engine = engine
         self._timeout = timeout
         self._durable = durable
@@ -130,7 +131,7 @@ class Update(Ended[R]):
     def __init__(
         self, engine: Engine, timeout: float | None, call: Call | None = None, *, durable: bool
     ) -> None:
-        self._held: int | None = None
+        self._held: Hold | None = None
         self._root: Any = None
         self._engine = engine
         self._timeout = timeout
@@ -142,9 +143,9 @@ class Update(Ended[R]):
         engine.check_usable()
         engine.check_writable()
         engine.lock.check_update()
-        self._held = current_holder()
+        self._held = [current_holder()]
         try:
-            engine.lock.acquire_update(deadline_after(self._timeout))
+            engine.lock.acquire_update(deadline_after(self._timeout), self._held)
             engine.check_usable()
             engine.bring_tail(deadline_after(self._timeout))
             self._root = drafts.open_draft(engine.tree.kind, engine.tree.root)
@@ -181,7 +182,7 @@ class Update(Ended[R]):
                     if root is not None:
                         drafts.close(root)
                 finally:
-                    self._engine.lock.release_update(self._held)
+                    self._engine.lock.release_update(self._held[0], self._held)
                     self._held = None
                     self.__class__ = Ended  # type: ignore[assignment]  # as in View
 
