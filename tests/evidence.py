@@ -19,6 +19,10 @@ ROWS = {
     "images": "different disk images that a crash can leave, each opened and gone on with",
     "traced": "different disk images from the traced system calls of a real program, each opened",
     "faults": "calls to the system that failed, each in a run of its own",
+    "interrupts": "instructions at which Ctrl-C struck, each in a run of its own",
+    "memory errors": "allocations that failed, each in a run of its own",
+    "schedules": "different orders in which threads ran through the locks",
+    "transactions": "views and updates beside others, compared with the log",
 }
 """Every key, and what one of it is."""
 
