@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 import pytest
@@ -95,6 +96,41 @@ def test_who_stops_waiting_for_an_update_is_handed_nothing(lock: ThreeModeLock) 
             end.set()
             first.result()
             wait_until(lambda: lock._updater is None)
+            if not strike.reached:
+                break
+    assert 10 < number < 999
+
+
+def test_views_go_on_when_an_upgrade_is_interrupted(lock: ThreeModeLock) -> None:
+    """A view that a pending upgrade holds back is let in, wherever Ctrl-C ends the upgrade."""
+    with instrumented():
+        for number in range(1, 1000):
+            # Also set by a view that got through before the other came.
+            end = threading.Event()
+
+            def first(end: threading.Event = end) -> None:
+                hold = lock.acquire_shared()
+                wait_until(lambda: len(lock._view_gates) == 2 or end.is_set())
+                wait_until(lambda: not lock._view_gates or end.is_set())
+                lock.release_shared(hold)
+
+            def second(end: threading.Event = end) -> None:
+                wait_until(lambda: lock._barrier or end.is_set())
+                lock.release_shared(lock.acquire_shared(deadline_after(10.0)))
+                end.set()
+
+            lock.acquire_update()
+            views = [Aside(first)]
+            wait_until(lambda: lock._shared)
+            views += [Aside(second), Aside(second)]
+            strike = Strike(number, interrupt)
+            with contextlib.suppress(KeyboardInterrupt), traced(strike):
+                lock.upgrade()
+                lock.downgrade()
+            end.set()
+            lock.release_update(current_holder())
+            for view in views:
+                view.result()
             if not strike.reached:
                 break
     assert 10 < number < 999

@@ -74,6 +74,8 @@ class Engine:
         self.lock = ThreeModeLock()
         self.flusher = Flusher(self._flush, self._failed)
         self.flusher.promised_lsn = applied_lsn
+        # Made here: when it is needed there may be no memory.
+        self._dead = self.flusher.failed
         self._store = store
         self._directory = directory
         self._sync_at_commit = sync_at_commit
@@ -138,6 +140,7 @@ class Engine:
                 self.applied_lsn = lsn
                 self._time = now
             except BaseException as error:
+                self.refusal = self._dead
                 self.flusher.fail(error)
                 raise
             self.lock.release_update(current_holder())
@@ -177,6 +180,7 @@ class Engine:
                     self.applied_lsn = first_lsn + count - 1
                 self.flusher.promised_lsn = self.applied_lsn
             except BaseException as error:
+                self.refusal = self._dead
                 self.flusher.fail(error)
                 raise
         self.lock.downgrade()
@@ -208,7 +212,7 @@ class Engine:
         return self.store.sync() if self._sync_at_commit else written
 
     def _failed(self, _error: BaseException) -> None:
-        self.refusal = self.flusher.failed
+        self.refusal = self._dead
 
     def wait(self, lsn: int) -> None:
         """Return when everything up to `lsn` is promised."""
@@ -220,18 +224,17 @@ class Engine:
         self.in_role(self._sync)
 
     def in_role(self, work: Callable[[], T]) -> T:
-        """Do `work` as the flusher does, unless the files are given up by the time it could begin.
+        """Do `work` as the flusher does, unless this object is refused by the time it could begin.
 
         Raises:
             UsageError: the database was closed meanwhile.
         """
 
-        def unless_closed() -> T:
-            if self.closed:
-                self.check_usable()
+        def if_usable() -> T:
+            self.check_usable()
             return work()
 
-        return self.flusher.run(unless_closed)
+        return self.flusher.run(if_usable)
 
     def _sync(self) -> None:
         self.flusher.flush()
@@ -271,8 +274,9 @@ class Engine:
             return error
         finally:
             try:
-                self.lock.release_update(holder)
-            finally:  # again, in case Ctrl-C struck before that call began
+                with deferred_interrupts():
+                    self.lock.release_update(holder)
+            finally:  # again, in case Ctrl-C struck before it was deferred
                 self.lock.release_update(holder)
         return None
 
@@ -283,13 +287,14 @@ class Engine:
     def _give_up(self) -> None:
         if self.closed:
             return
-        self.closed = True
         self.refusal = _closed
         try:
             if self._store is not None:
                 self._store.close()
         finally:
             self._directory.close()
+            # Not before: what there was no memory to close is closed by the next try.
+            self.closed = True
 
     def forked(self) -> None:
         """In a forked child: refuse everything. Its descriptors are closed already."""

@@ -72,7 +72,10 @@ class Flusher:
             gate = closed_gate()
             with deferred_interrupts():
                 if self._take_role(gate, self._gates):
-                    self._work(self._flush_and_publish)
+                    try:
+                        self._work(self._flush_and_publish)
+                    finally:
+                        self._give_back()
                     return
             wait_at(gate)
             self._raise_failure()
@@ -89,13 +92,19 @@ class Flusher:
         gate = closed_gate()
         with deferred_interrupts():
             if self._take_role(gate, self._queue):
-                return self._work(work, after_failure=after_failure)
+                try:
+                    return self._work(work, after_failure=after_failure)
+                finally:
+                    self._give_back()
         entered = False
         try:
             wait_at(gate)
             with deferred_interrupts():
                 entered = True
-                return self._work(work, after_failure=after_failure)
+                try:
+                    return self._work(work, after_failure=after_failure)
+                finally:
+                    self._give_back()
         except BaseException:
             if not entered:
                 self._leave(gate)
@@ -126,13 +135,16 @@ class Flusher:
 
     def _hand_over(self) -> None:  # the mutex is held
         """Give the role to the work that has waited longest; wake those who wait for a flush."""
+        # One at a time: if there is no memory to go on with, the rest is woken by the next try.
+        while self._gates:
+            gate = self._gates[-1]
+            if gate.locked():
+                gate.release()
+            self._gates.pop()
         if self._queue:
             self._queue.pop(0).release()
         else:
             self._busy = False
-        for gate in self._gates:
-            gate.release()
-        self._gates.clear()
 
     def _work(self, work: Callable[[], T], *, after_failure: bool = False) -> T:
         try:
@@ -145,15 +157,27 @@ class Flusher:
             self.fail(error)
             self._raise_failure()
             raise
-        finally:
-            with self._mutex:
-                self._hand_over()
+
+    def _give_back(self) -> None:
+        """Hand the role over, however often there is no memory: the others would wait for ever."""
+        while True:
+            try:
+                with self._mutex:
+                    self._hand_over()
+            except MemoryError:
+                continue
+            return
 
     def fail(self, error: BaseException) -> None:
         """Record that nobody knows the outcome of what isn't promised; the first error stays."""
         if self.failure is None:
             self.failure = error
-            self._fail(error)
+            while True:
+                try:
+                    self._fail(error)
+                except MemoryError:
+                    continue
+                return
 
     def failed(self) -> DatabaseFailed:
         """The error to raise after a failure."""

@@ -33,7 +33,7 @@ import msgspec
 
 from cairndb.errors import CairnError
 from cairndb.flusher import Background
-from cairndb.locks import Mutex, current_holder
+from cairndb.locks import Mutex, current_holder, deferred_interrupts
 
 if TYPE_CHECKING:
     from cairndb.engine import Engine
@@ -241,8 +241,9 @@ class Housekeeper:
             return engine.applied_lsn
         finally:
             try:
-                engine.lock.release_update(holder)
-            finally:  # again, in case Ctrl-C struck before that call began
+                with deferred_interrupts():
+                    engine.lock.release_update(holder)
+            finally:  # again, in case Ctrl-C struck before it was deferred
                 engine.lock.release_update(holder)
 
     def _rotate(self) -> None:

@@ -284,8 +284,9 @@ class ThreeModeLock:
                     raise LockTimeout("another update was running all the while")  # noqa: TRY301
         except BaseException:
             try:
-                self._abandon_update(holder, waiter)
-            finally:  # again, in case Ctrl-C struck before that call began: it would be handed over
+                with deferred_interrupts():
+                    self._abandon_update(holder, waiter)
+            finally:  # again, in case Ctrl-C struck before it was deferred
                 self._abandon_update(holder, waiter)
             raise
 
@@ -296,15 +297,22 @@ class ThreeModeLock:
             if self._updater == holder:
                 self._updater = self._update_hold = None
             # Its turn may have been given to it already; then it is the next one's.
-            self._wake_next_update()
+            if self._updater is None:
+                self._pass_on_update()
 
-    def _wake_next_update(self) -> None:  # the mutex is held
-        if self._updater is None and self._update_queue:
-            waiter = self._update_queue.popleft()
-            if time.monotonic() - waiter.since > _HANDOVER_SECONDS:
-                self._update_hold = waiter.hold
-                self._updater = waiter.holder
+    def _pass_on_update(self) -> None:  # the mutex is held
+        """Let the first in the queue come; the lock is its own at once if it has waited for long.
+
+        What may want memory comes first, so that this can be tried again.
+        """
+        handed_over: tuple[int | None, object] = (None, None)
+        waiter = self._update_queue[0] if self._update_queue else None
+        if waiter is not None and time.monotonic() - waiter.since > _HANDOVER_SECONDS:
+            handed_over = (waiter.holder, waiter.hold)
+        if waiter is not None:
+            self._update_queue.popleft()
             waiter.gate.release()
+        self._updater, self._update_hold = handed_over
 
     def release_update(self, holder: int, hold: object = None) -> None:
         """Give back update or exclusive mode; without effect if it isn't held, or not as `hold`."""
@@ -313,9 +321,13 @@ class ThreeModeLock:
         try:
             self._lift_barrier()
         finally:
-            with self._mutex:
-                self._updater = self._update_hold = None
-                self._wake_next_update()
+            # However often there is no memory: the others would wait for ever.
+            while self._updater == holder:
+                try:
+                    with self._mutex:
+                        self._pass_on_update()
+                except MemoryError:
+                    continue
 
     # -- exclusive
 
@@ -364,9 +376,17 @@ class ThreeModeLock:
                 return not self._shared
 
     def _lift_barrier(self) -> None:
-        if self._barrier:
-            self._barrier = False
-            with self._mutex:
-                gates, self._view_gates = self._view_gates, []
-                for gate in gates:
-                    gate.release()
+        self._barrier = False
+        # Also if an interrupt or a want of memory ended an earlier try here. A view that leaves its
+        # gate after this look finds the barrier lifted.
+        while self._view_gates:
+            try:
+                with self._mutex:
+                    while self._view_gates:
+                        # Opened before it is forgotten: an interrupt between the two loses nothing.
+                        gate = self._view_gates[-1]
+                        if gate.locked():
+                            gate.release()
+                        self._view_gates.pop()
+            except MemoryError:
+                continue

@@ -116,8 +116,7 @@ class View(Ended[R]):
     # and a full stack leaves no room for a release. What is still held then goes with this object,
     # when the exception has been dealt with, further up.
     def __del__(self) -> None:
-        if getattr(self, "_held", None) is not None:
-            self._release()
+        _let_go(self)
 
 
 class Update(Ended[R]):
@@ -188,5 +187,13 @@ class Update(Ended[R]):
 
     # As in View.
     def __del__(self) -> None:
-        if getattr(self, "_held", None) is not None:
-            self._release()
+        _let_go(self)
+
+
+def _let_go(transaction: View[Any] | Update[Any]) -> None:
+    """The last chance to release what is held: not to be missed for want of memory."""
+    while getattr(transaction, "_held", None) is not None:
+        try:
+            transaction._release()  # noqa: SLF001  a part of both
+        except MemoryError:
+            continue
