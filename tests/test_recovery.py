@@ -33,6 +33,68 @@ def test_a_database_without_its_identity_is_refused() -> None:
         open_store(world, "b")
 
 
+def test_a_lost_identity_is_no_absent_database() -> None:
+    """Also whoever wouldn't make a database is told of the log that is there."""
+    world, _ = with_entries(20)
+    SimulatedDirectory(world).remove("DATABASE")
+    for find in (lambda: reopened(world), lambda: read_chain(SimulatedDirectory(world))):
+        with pytest.raises(CorruptError, match="DATABASE: at byte 0: it is missing"):
+            find()
+
+
+def test_a_newest_segment_that_was_cut_off_is_refused() -> None:
+    """Its size was durable before its name: no crash shortens it, so its entries aren't torn."""
+    world, _ = with_entries(20, 20, 20)
+    name = segments_of(world)[-1]
+    content = world.inodes[world.names[name]].cache
+    ends = {length for length in range(len(content)) if content[length:].strip(b"\0")}
+    for length in ends:
+        image = tuple((n, world.inodes[i].cache) for n, i in world.names.items() if n != name)
+        with pytest.raises(CorruptError):
+            reopened(World((*image, (name, content[:length]))))
+    assert len(ends) > 4096
+
+
+def copied(world: World, ledger: Ledger, seed: str) -> Session:
+    """An owner of a copy of a database."""
+    image = tuple((name, world.inodes[number].cache) for name, number in world.names.items())
+    return Session(World(image), Ledger(list(ledger.submitted)), seed)
+
+
+def moved(name: str, source: World, target: World) -> None:
+    """Put a file of one world into another."""
+    content = source.inodes[source.names[name]].cache
+    if name not in target.names:
+        SimulatedDirectory(target).create(name)
+    damage(target, name, 0, content)
+
+
+def test_a_checkpoint_of_another_copy_is_refused_within_a_frame() -> None:
+    """It ends within a frame that nothing proves: no entry of that is applied onto it."""
+    world, session = with_entries(20)
+    other = copied(world, session.ledger, "b")
+    session.commit(5, 6)
+    other.commit(5)
+    other.checkpoint()
+    moved(checkpoint_name(2), other.world, world)
+    with pytest.raises(CorruptError, match="ends within a frame, so it isn't one of this log"):
+        reopened(world)
+
+
+def test_a_segment_of_another_copy_supersedes_nothing_that_was_proven() -> None:
+    """Both copies go on after LSN 1; the files of one don't hide what the other acknowledged."""
+    world, session = with_entries(20)
+    other = copied(world, session.ledger, "b")
+    other.commit(30)
+    other = Session(other.world, other.ledger, "c")  # whose segment has a later epoch
+    session.commit(7)
+    session.commit(8)
+    for name in set(segments_of(other.world)) - set(segments_of(world)):
+        moved(name, other.world, world)
+    with pytest.raises(CorruptError, match="one of the two belongs to another copy"):
+        reopened(world)
+
+
 def test_any_missing_segment_is_noticed() -> None:
     """The first, one in the middle, the newest; all of them."""
     world, _ = with_entries(20, 300, 300, 300, 300)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cairndb.errors import CorruptError
 from cairndb.files import path_in
-from cairndb.frame import SEAL, FrameReader, scan_rest
+from cairndb.frame import EMPTY_FRAME_BYTES, SEAL, FrameReader, scan_rest
 from cairndb.log import (
     Piece,
     Segment,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from cairndb.files import Directory, File
 
 PIECE_BYTES = 1 << 18
+_WITHIN = "the checkpoint ends within a frame, so it isn't one of this log"
 
 
 class Position(NamedTuple):
@@ -131,7 +132,39 @@ class Chain:
         first = max(i for i, s in enumerate(segments) if s.header.first_lsn <= base.lsn + 1)
         self.needed = self.segments[first:]
         """From the one with the entry after the base on."""
-        self.newest = self._read_newest(header_lsn)
+        for segment, successor in pairwise(self.segments[max(0, first - 1) :]):
+            self._check_rest(segment, successor.header.predecessor_end, successor)
+        for segment in self.superseded:
+            after = (s for s in self.segments if publication(s.name) > publication(segment.name))
+            self._check_rest(segment, segment.begin, next(after))
+        self.newest = self._read_newest(max(header_lsn, base.lsn))
+        trusted = self.newest.trusted
+        if trusted.position.lsn < base.lsn:
+            # Also where the frame is in the tail, which nothing compares with the base.
+            raise self._corrupt(self.segments[-1], trusted.offset, _WITHIN)
+
+    def _check_rest(self, segment: Segment, start: int, successor: Segment) -> None:
+        """Raise CorruptError if what a successor doesn't take over was proven all the same.
+
+        So that a segment of a copy of this database, which went its own way, isn't taken for the
+        one that follows here.
+        """
+        file = self.files.open(segment.name)
+        size = file.size()
+        if start > size:
+            # Not left to the reader, which would ask for as much memory as the frames claim.
+            reason = f"the file ends here, and {successor.name} says that it goes on to {start}"
+            raise self._corrupt(segment, size, reason)
+        lsns = possible_lsns(segment, size)
+        rest = scan_rest(file.read, segment.header.nonce, start, size, lsns)
+        self.files.done(segment.name)
+        if rest.durable_lsn >= successor.header.first_lsn:
+            reason = (
+                f"everything up to LSN {rest.durable_lsn} is known to have been synced, and "
+                f"{successor.name} goes on after LSN {successor.header.first_lsn - 1}: one of the "
+                "two belongs to another copy of this database"
+            )
+            raise self._corrupt(segment, start, reason)
 
     def _read_newest(self, header_lsn: int) -> Newest:
         """Find the end of the log, torn or not; raises CorruptError if something was lost."""
@@ -170,6 +203,9 @@ class Chain:
             raise CorruptError(
                 path, reader.offset, "the segment is sealed, and the one that follows it is missing"
             )
+        if reader.claimed_end > size or size - reader.offset < EMPTY_FRAME_BYTES:
+            # Its size was durable before its name was, and there is room for the seal, always.
+            raise CorruptError(path, size, "the file is shorter than it was made: it was cut off")
         return Newest(ends[0], good, reader.reason)
 
     def position_at(self, lsn: int) -> Position:
@@ -235,7 +271,7 @@ class Chain:
             if reader.next_lsn <= base.lsn + 1:
                 continue
             if frame.first_lsn <= base.lsn:
-                raise self._corrupt(segment, frame.offset, "the checkpoint ends within a frame")
+                raise self._corrupt(segment, frame.offset, _WITHIN)
             first_lsn = first_lsn or frame.first_lsn
             next_lsn = reader.next_lsn
             payloads.append(frame.payload)

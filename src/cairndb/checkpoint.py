@@ -23,7 +23,11 @@ from cairndb.errors import CorruptError
 from cairndb.files import path_in, temporary_name
 from cairndb.frame import (
     SEAL,
+    Checksum,
+    Counted,
     FrameReader,
+    Moment,
+    Nonce,
     decode_header,
     encode_frame,
     encode_header,
@@ -35,21 +39,21 @@ if TYPE_CHECKING:
     from cairndb.files import Directory, File
 
 MAGIC = b"\x89CAIRNC\n"
-_NAME = re.compile(r"checkpoint-(\d{20})\.ckpt")
+_NAME = re.compile(r"checkpoint-(\d{20})\.ckpt", re.ASCII)
 
 
 class CheckpointHeader(msgspec.Struct, frozen=True):
     """What a checkpoint says of itself."""
 
     database: UUID
-    nonce: bytes
-    lsn: int
+    nonce: Nonce
+    lsn: Counted
     """The last LSN that is folded into it."""
-    running: int
+    running: Checksum
     """The running checksum of the log at `lsn`."""
     fingerprint: str
     schema: str
-    created: int
+    created: Moment
     """Microseconds since the epoch of Unix time."""
 
 

@@ -28,10 +28,11 @@ import sys
 from array import array
 from collections.abc import Callable, Iterator
 from struct import Struct
-from typing import Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 from zlib import crc32
 
 import msgspec
+from msgspec import Meta
 
 from cairndb.errors import CairnError, CorruptError
 
@@ -47,6 +48,15 @@ PAYLOAD_BYTES_MAX = (1 << 32) - (1 << 16)
 MARK = 0
 SEAL = 0xFFFFFFFF
 CHUNK_BYTES = 1 << 20
+
+# What a header can say, so that whatever is counted on from there stays within 64 bits, and every
+# moment is one that can be shown.
+Counted = Annotated[int, Meta(ge=1, le=1 << 62)]
+Offset = Annotated[int, Meta(ge=0, le=1 << 62, multiple_of=8)]
+Checksum = Annotated[int, Meta(ge=0, le=(1 << 32) - 1)]
+Nonce = Annotated[bytes, Meta(min_length=16, max_length=16)]
+NonceOrNone = Annotated[bytes, Meta(max_length=16)]
+Moment = Annotated[int, Meta(ge=-62_135_596_800_000_000, le=253_402_300_799_000_000)]
 
 Read = Callable[[int, int], bytes]
 HeaderType = TypeVar("HeaderType")
@@ -116,8 +126,9 @@ def decode_header(
     end = _PREAMBLE.size + length
     if length > HEADER_BYTES_MAX:
         raise CorruptError(path, 12, f"the header says that it is {length} bytes long")
-    if end + 4 > len(data):
-        data += read(len(data), end + 4 - len(data))
+    # In pieces, so that a length that isn't true takes no more memory than there is file.
+    while end + 4 > len(data) and (more := read(len(data), min(CHUNK_BYTES, end + 4 - len(data)))):
+        data += more
     if len(data) < end + 4 or _CHECK.unpack_from(data, end)[0] != crc32(data[:end]):
         raise CorruptError(path, 0, "the header's checksum is wrong")
     if version != VERSION:
@@ -127,9 +138,15 @@ def decode_header(
         )
     try:
         header = msgspec.msgpack.decode(data[_PREAMBLE.size : end], type=kind)
-    except msgspec.MsgspecError as error:
+    except (ValueError, RecursionError) as error:
         raise CorruptError(path, _PREAMBLE.size, f"the header can't be read: {error}") from error
     return header, end + 4 + -(end + 4) % HEADER_ALIGNMENT
+
+
+def header_bytes(read: Read) -> int:
+    """How long the header of a file is without its padding; `decode_header` has found it good."""
+    length: int = _PREAMBLE.unpack(read(0, _PREAMBLE.size))[2]
+    return _PREAMBLE.size + length + 4
 
 
 def frame_bytes(payload_bytes: int) -> int:
@@ -163,7 +180,8 @@ class FrameReader:
     """Reads the good frames of a file, one after the other, up to the first that isn't.
 
     After the iteration `offset` is where the next frame would begin, `next_lsn` what it would hold,
-    and `reason` says what is there instead: "" at the limit.
+    and `reason` says what is there instead: "" at the limit. If that is a bad frame with a good
+    head, `claimed_end` is where it would end, maybe over the limit; else 0.
 
     Args:
         read: reads from the file: (offset, length).
@@ -187,6 +205,7 @@ class FrameReader:
         self.offset = offset
         self.next_lsn = next_lsn
         self.reason = ""
+        self.claimed_end = 0
         self._read = read
         self._nonce_check = crc32(nonce)
         self._limit = limit
@@ -231,6 +250,7 @@ class FrameReader:
             zeros = self._chunk.startswith(_ZERO_HEAD, position)
             return f"{'zeros' if zeros else 'no good head'} where a frame should be"
         size = frame_bytes(length)
+        self.claimed_end = self.offset + size
         position = self._available(size)
         if position < 0:
             return f"the file ends within a frame of {size} bytes"
@@ -239,8 +259,10 @@ class FrameReader:
         (check,) = _CHECK.unpack_from(self._chunk, start + length)
         if crc32(payload, head_check) != check:
             return "the checksum of a frame is wrong"
-        if (count in (MARK, SEAL)) != (length == 0):
+        # An entry takes a byte at least.
+        if (count in (MARK, SEAL)) != (length == 0) or (length and count > length):
             return f"a frame of {count} entries in {length} bytes"
+        self.claimed_end = 0
         durable_lsn = first_lsn - 1 - unproven
         return Frame(self.offset, self.offset + size, first_lsn, count, durable_lsn, payload)
 
@@ -261,7 +283,8 @@ def scan_rest(read: Read, nonce: bytes, start: int, size: int, lsns: range) -> R
 
     A frame that ended up behind a hole proves as much as any other. A good frame can begin at any
     multiple of 8; what to look at is picked by its first LSN, which must be possible in this file:
-    a test of one word, since junk may fill the whole file. Zeros are skipped by comparing memory.
+    a test of one word, since junk may fill the whole file. What a good head claims is its frame's
+    alone, torn or not, so no byte is looked at twice. Zeros are skipped by comparing memory.
 
     Args:
         read: reads from the file: (offset, length).
@@ -282,8 +305,11 @@ def scan_rest(read: Read, nonce: bytes, start: int, size: int, lsns: range) -> R
             candidate = offset + (index - 1) * ALIGNMENT
             if candidate < resume:
                 continue
-            frame = frame_at(read, nonce, candidate, size)
-            if frame is not None:
+            reader = _reader_at(read, nonce, candidate, size)
+            frame = next(iter(reader), None)
+            if frame is None:
+                resume = max(resume, reader.claimed_end if reader.claimed_end <= size else 0)
+            else:
                 resume = frame.end
                 used_end = max(used_end, frame.end)
                 durable_lsn = max(durable_lsn, frame.durable_lsn)
@@ -301,11 +327,14 @@ def frame_at(read: Read, nonce: bytes, offset: int, size: int) -> Frame | None:
         offset: a multiple of 8.
         size: of the file.
     """
-    head = read(offset, HEAD_BYTES)
-    if len(head) < HEAD_BYTES:
-        return None
+    return next(iter(_reader_at(read, nonce, offset, size)), None)
+
+
+def _reader_at(read: Read, nonce: bytes, offset: int, size: int) -> FrameReader:
+    """A reader that takes whatever LSN is there."""
+    head = read(offset, HEAD_BYTES).ljust(HEAD_BYTES, b"\0")
     first_lsn = _WHOLE_HEAD.unpack(head)[2]
-    return next(iter(FrameReader(read, nonce, offset, size, first_lsn, chunk_bytes=0)), None)
+    return FrameReader(read, nonce, offset, size, first_lsn, chunk_bytes=0)
 
 
 def _plausible(chunk: bytes, lsns: range) -> list[int]:

@@ -19,7 +19,7 @@ import msgspec
 from cairndb.checkpoint import parse_checkpoint_name
 from cairndb.errors import CorruptError, UsageError
 from cairndb.files import is_temporary, path_in
-from cairndb.frame import decode_header, encode_header, scan_rest
+from cairndb.frame import Moment, decode_header, encode_header, scan_rest
 from cairndb.log import parse_segment_name, possible_lsns, read_segment
 from cairndb.publishing import publish
 
@@ -36,7 +36,7 @@ class Identity(msgspec.Struct, frozen=True):
     """What the file DATABASE says."""
 
     database: UUID
-    created: int
+    created: Moment
     """Microseconds since the epoch of Unix time."""
 
 
@@ -87,17 +87,14 @@ def clear_interrupted_creation(directory: Directory, names: Sequence[str]) -> No
         UsageError: there are files that aren't a database's.
         OSError: a step failed.
     """
+    check_nothing_lost(directory, names)
     segments = [name for name in names if parse_segment_name(name)]
     for name in names:
-        if parse_checkpoint_name(name) is not None:
-            raise CorruptError(path_in(directory, NAME), 0, f"it is missing, and there is {name}")
         if not (name in segments or is_temporary(name) or name.startswith(".") or name in _NEUTRAL):
             raise UsageError(
                 f"{directory.path} has other files in it ({name!r}) and no database; "
                 "give the database a directory of its own"
             )
-    for name in segments:
-        _check_empty(directory, name)
     # Not synced: what is created next has the same names.
     for name in names:
         if name in segments or is_temporary(name):
@@ -105,6 +102,23 @@ def clear_interrupted_creation(directory: Directory, names: Sequence[str]) -> No
 
 
 _NEUTRAL = frozenset({"LOCK", "lost+found"})
+
+
+def check_nothing_lost(directory: Directory, names: Sequence[str]) -> None:
+    """Judge a directory without DATABASE: holds it no database, or one that lost that file?
+
+    Args:
+        directory: where.
+        names: what is in it.
+
+    Raises:
+        CorruptError: there is a log or a checkpoint.
+        OSError: a file can't be read.
+    """
+    for name in filter(parse_checkpoint_name, names):
+        raise CorruptError(path_in(directory, NAME), 0, f"it is missing, and there is {name}")
+    for name in filter(parse_segment_name, names):
+        _check_empty(directory, name)
 
 
 def _check_empty(directory: Directory, name: str) -> None:

@@ -32,7 +32,13 @@ from cairndb.frame import (
     FRAME_OVERHEAD_MAX,
     MARK,
     SEAL,
+    Checksum,
+    Counted,
     FrameReader,
+    Moment,
+    Nonce,
+    NonceOrNone,
+    Offset,
     decode_header,
     encode_frame,
     encode_header,
@@ -49,24 +55,24 @@ if TYPE_CHECKING:
 MAGIC = b"\x89CAIRNL\n"
 ENTRY_OVERHEAD_MAX = FRAME_OVERHEAD_MAX + EMPTY_FRAME_BYTES
 CLOSING_BYTES = 2 * EMPTY_FRAME_BYTES
-_NAME = re.compile(r"log-(\d{20})-(\d{8,})\.seg")
+_NAME = re.compile(r"log-(\d{20})-(\d{8,20})\.seg", re.ASCII)
 
 
 class SegmentHeader(msgspec.Struct, frozen=True):
     """What a segment says of itself."""
 
     database: UUID
-    epoch: int
-    nonce: bytes
-    first_lsn: int
-    predecessor_nonce: bytes
+    epoch: Counted
+    nonce: Nonce
+    first_lsn: Counted
+    predecessor_nonce: NonceOrNone
     """Empty for a segment that begins at LSN 1."""
-    predecessor_end: int
-    running: int
+    predecessor_end: Offset
+    running: Checksum
     """The running checksum of the log before `first_lsn`."""
     fingerprint: str
     schema: str
-    created: int
+    created: Moment
     """Microseconds since the epoch of Unix time."""
 
 

@@ -22,7 +22,7 @@ from cairndb.chain import Chain, End, Files, Position, check_database, link, log
 from cairndb.checkpoint import Checkpoint, parse_checkpoint_name
 from cairndb.errors import CorruptError, UsageError
 from cairndb.files import path_in
-from cairndb.identity import Identity, read_identity
+from cairndb.identity import Identity, check_nothing_lost, read_identity
 from cairndb.log import publication
 
 if TYPE_CHECKING:
@@ -252,6 +252,7 @@ def _read_once(files: Files, end_lsn: int | None) -> Reading:
     try:
         identity = read_identity(directory)
     except FileNotFoundError:
+        check_nothing_lost(directory, names)
         raise UsageError(f"{directory.path} holds no database") from None
     recovered = Recovered(files, names, identity)
     chain = recovered.chain

@@ -25,7 +25,13 @@ from cairndb.chain import End, Position, check_database, log_bytes
 from cairndb.checkpoint import Checkpoint, checkpoint_name
 from cairndb.errors import CorruptError, DiskFull, UsageError
 from cairndb.files import NO_ROOM, is_temporary
-from cairndb.identity import NAME, Identity, clear_interrupted_creation, publish_identity
+from cairndb.identity import (
+    NAME,
+    Identity,
+    check_nothing_lost,
+    clear_interrupted_creation,
+    publish_identity,
+)
 from cairndb.log import parse_segment_name, publication
 from cairndb.publishing import disk_full
 from cairndb.recovery import NOTHING, Recovered, continuation, recover
@@ -113,6 +119,7 @@ class Store(Appender):
         names = directory.names()
         if NAME not in names:
             if not create:
+                check_nothing_lost(directory, names)
                 raise UsageError(f"{directory.path} holds no database; create=True makes one")
             clear_interrupted_creation(directory, names)
             identity = Identity(UUID(bytes=options.nonce(), version=4), clock())
