@@ -23,6 +23,8 @@ ROWS = {
     "memory errors": "allocations that failed, each in a run of its own",
     "schedules": "different orders in which threads ran through the locks",
     "transactions": "views and updates beside others, compared with the log",
+    "damaged": "databases with a damaged, missing, foreign or misplaced file, each opened",
+    "hostile": "inputs made to mislead the decoders, most of them with right checksums",
 }
 """Every key, and what one of it is."""
 

@@ -35,7 +35,7 @@ schema
 kinds
 record codec
 store appender retirement
-recovery chain identity
+recovery padding chain identity
 log checkpoint
 flusher publishing frame files locks
 errors

@@ -24,6 +24,7 @@ from cairndb.errors import CorruptError, UsageError
 from cairndb.files import path_in
 from cairndb.identity import Identity, check_nothing_lost, read_identity
 from cairndb.log import publication
+from cairndb.padding import check_checkpoints, check_identity, check_segments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -282,23 +283,27 @@ def verify(directory: Directory) -> Iterator[CorruptError]:
     Yields:
         What is wrong; not raised.
     """
-    for name in directory.names():
-        if parse_checkpoint_name(name) is None:
-            continue
+    for name in filter(parse_checkpoint_name, directory.names()):
         try:
             file = directory.open(name)
+            try:
+                Checkpoint(directory, name, file).verify()
+            finally:
+                file.close()
         except FileNotFoundError:
             continue
-        try:
-            Checkpoint(directory, name, file).verify()
-        except CorruptError as error:
-            yield error
-        finally:
-            file.close()
+        except (CorruptError, OSError) as error:
+            yield _finding(error, path_in(directory, name))
     try:
         yield from _verify_log(directory)
-    except CorruptError as error:
-        yield error
+    except (CorruptError, OSError) as error:
+        yield _finding(error, directory.path)
+
+
+def _finding(error: CorruptError | OSError, path: str) -> CorruptError:
+    if isinstance(error, CorruptError):
+        return error
+    return CorruptError(str(error.filename or path), 0, f"it can't be read: {error.strerror}")
 
 
 def _verify_log(directory: Directory) -> Iterator[CorruptError]:
@@ -315,6 +320,9 @@ def _verify_log(directory: Directory) -> Iterator[CorruptError]:
         chain = Chain(files, segments, superseded, min(oldest, base), recovered.proven_lsn)
         for _ in chain.pieces(chain.newest.good.position.lsn):
             pass
+        yield from check_identity(directory)
+        yield from check_segments(chain)
+        yield from check_checkpoints(directory, names, chain)
     except FileNotFoundError:
         # Retired by the owner meanwhile; what is needed was held, and read.
         pass
