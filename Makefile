@@ -5,6 +5,7 @@
 #   make check                     what to run before a commit: style, types, fast tests
 #   make test                      every test but the nightly ones
 #   make nightly                   all of them, with more and longer runs
+#   make fuzz                      look for inputs that mislead what reads files (Linux)
 #   make evidence                  the tests once more, and their counts into docs/GUARANTEES.md
 #   make PYTHON=python3.13 VENV=.venv-3.13 check     the same with another Python
 
@@ -18,7 +19,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 SOURCES := src tests examples benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check evidence fix bench nightly clean
+.PHONY: help demo test check evidence fix bench fuzz nightly clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -51,11 +52,17 @@ check: $(VENV)/.tools
 test: $(VENV)/.tools
 	$(PYTEST) --evidence check -m "not nightly"
 
+# Without atheris, which isn't made for every system and Python, its tests are skipped.
 nightly: $(VENV)/.tools
+	-$(BIN)/python -m pip install --quiet --group fuzz
 	HYPOTHESIS_PROFILE=nightly $(PYTEST) --evidence check
 
 evidence: $(VENV)/.tools
 	$(PYTEST) --evidence write -m "not nightly"
+
+fuzz: $(VENV)/.tools
+	$(BIN)/python -m pip install --quiet --group fuzz
+	PYTHONPATH=src:tests $(BIN)/python tests/fuzzing.py $(ARGUMENTS)
 
 fix: $(VENV)/.tools
 	$(BIN)/ruff check --fix $(SOURCES)

@@ -19,7 +19,7 @@ import msgspec
 
 from cairndb.checkpoint import CheckpointHeader, Writer, temporary_checkpoint_name
 from cairndb.engine import now_microseconds
-from cairndb.errors import CairnError
+from cairndb.errors import CairnError, CorruptError
 from cairndb.files import RealDirectory, random_nonce
 from cairndb.fold import Fold
 from cairndb.housekeeper import Report
@@ -59,7 +59,13 @@ def make_checkpoint(directory: Directory, lsn: int, proceed: Callable[[], None])
             for entry in decode_entries(payload, count):
                 fold.apply(entry.operations)
             proceed()
+        if fold.root is None:
+            raise CairnError(f"{directory.path} has no content yet: its creation was interrupted")
         return _write(directory, reading, fold, proceed)
+    except ValueError as error:
+        raise CorruptError(
+            directory.path, 0, f"the checksums are right, and the log can't be folded: {error}"
+        ) from error
     finally:
         reading.close()
 

@@ -22,9 +22,11 @@ import msgspec
 from msgspec import Raw
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 SET, DELETE, SPLICE, ADD, DISCARD, MERGE = range(6)
+DEPTH_MAX = 100
+"""How many steps below the root a value may reach, see `kinds_base`."""
 
 
 class Operation(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
@@ -91,6 +93,15 @@ def open_splice(argument: bytes | Raw, limit: int) -> tuple[int, int, Raw]:
 def _first(data: bytes | Raw) -> int:
     view = memoryview(data)
     return view[0] if view else 0xC1  # which MessagePack never uses
+
+
+def check_depth(path: Sequence[Any]) -> None:
+    """Refuse, with ValueError, a path into depths that no value may have.
+
+    A state could else be built up, step by step, that is too deep to be walked.
+    """
+    if len(path) > DEPTH_MAX:
+        raise ValueError(f"a path of {len(path)} steps")
 
 
 def is_map(data: bytes | Raw) -> bool:

@@ -288,9 +288,14 @@ class RealDirectory(_Descriptor):
         return self._file(name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
 
     def _file(self, name: str, flags: int) -> RealFile:
-        flags |= os.O_CLOEXEC | os.O_NOFOLLOW
+        # NONBLOCK changes nothing for a file; opening a pipe under its name would wait for ever.
+        flags |= os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         with self._named(name) as descriptor:
-            return RealFile(os.open(name, flags, 0o666, dir_fd=descriptor), path_in(self, name))
+            opened = os.open(name, flags, 0o666, dir_fd=descriptor)
+            if not stat.S_ISREG(os.fstat(opened).st_mode):
+                os.close(opened)
+                raise OSError(errno.EINVAL, "it isn't a regular file")
+            return RealFile(opened, path_in(self, name))
 
     def rename(self, old: str, new: str) -> None:
         """See `Directory.rename`."""

@@ -96,7 +96,10 @@ class Fold:
             ValueError: no correct writer made this; nothing has changed.
         """
         finder = _Finder(self)
-        changes = [finder.change(each) for each in operations]
+        try:
+            changes = [finder.change(each) for each in operations]
+        except RecursionError:
+            raise ValueError("a path or a value is nested too deeply") from None
         if len(changes) > 1 and any(not each.path for each in operations if each.code == SET):
             raise ValueError("an entry that sets the root has other operations")
         for function, arguments in changes:
@@ -130,6 +133,7 @@ class _Finder:
     def change(self, each: Operation) -> Change:
         """The function that applies an operation, and its arguments."""
         code, path, argument = each.code, each.path, each.argument
+        codec.check_depth(path)
         if code == SET and not path:
             return setattr, (self.fold, "root", _own(argument))
         if code == SET or (code == DELETE and path):

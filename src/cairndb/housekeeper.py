@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from cairndb.errors import CairnError
+from cairndb.files import is_temporary
 from cairndb.flusher import Background
 from cairndb.locks import Mutex, current_holder, deferred_interrupts
 
@@ -284,18 +285,28 @@ class Housekeeper:
                 status = helper.wait()
             finally:
                 self._helper = None
-        report = _report_in(output)
-        if status != 0 or report is None:
-            said = output.decode(errors="backslashreplace").strip()
+        said = output.decode(errors="backslashreplace").strip()
+        if status != 0:
             raise CairnError(f"the checkpoint helper ended with status {status}: {said}")
-        return report
+        return read_report(said, lsn)
 
 
-def _report_in(output: bytes) -> Report | None:
-    """The report among what else Python may say: warnings, in its development mode for one."""
-    for line in output.splitlines():
+def read_report(said: str, lsn: int) -> Report:
+    """What the helper process reports, among what else Python may say: warnings, for one.
+
+    Args:
+        said: all its output.
+        lsn: that the checkpoint was to be of.
+
+    Raises:
+        CairnError: there is no report of that checkpoint, under a temporary name.
+    """
+    for line in said.splitlines():
         try:
-            return msgspec.json.decode(line, type=Report)
-        except msgspec.MsgspecError:
+            report = msgspec.json.decode(line, type=Report)
+        except (ValueError, RecursionError):
             continue
-    return None
+        # What is named is opened, and removed if it is no good: so only a file that is for that.
+        if report.lsn == lsn and is_temporary(report.file) and "/" not in report.file:
+            return report
+    raise CairnError(f"the checkpoint helper didn't report its checkpoint, but said: {said:.1000}")

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from cairndb.errors import Path
 
-DEPTH_MAX = 100
+DEPTH_MAX = codec.DEPTH_MAX
 TOO_DEEP = f"deeper than {DEPTH_MAX} levels below the root (or a cycle)"
 NO_STACK = "the caller's stack has no room left to walk this value: call from a shallower place"
 

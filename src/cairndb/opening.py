@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cairndb import files, ownership
 from cairndb.engine import Engine, now_microseconds
-from cairndb.errors import CairnError, CorruptError, SchemaError
+from cairndb.errors import CairnError, CorruptError, SchemaError, ValidationError
 from cairndb.patch import Tree, decode_entries, decode_operations
 from cairndb.publishing import create_directory
 from cairndb.recovery import Reading, read_chain
@@ -113,6 +113,7 @@ class _Fold:
         self._path = path
         self.tree = Tree(kind)
         self.time = 0
+        self._lsn = 0
         self.load_rate: float | None = None
         self.replay_rate: float | None = None
         self._progress = progress
@@ -128,17 +129,17 @@ class _Fold:
             started = time.monotonic()
             self.tree.load(self._operations(source))
             loaded, loaded_bytes = time.monotonic(), self._done
-            for _, count, payload in source.log_frames():
-                self._replay(count, payload)
+            for first_lsn, count, payload in source.log_frames():
+                self._replay(first_lsn, count, payload)
             self.load_rate = _rate(loaded_bytes, loaded - started)
             self.replay_rate = _rate(self._done - loaded_bytes, time.monotonic() - loaded)
             # File headers and marks were counted, and not read as frames.
             self._step(max(0, self._total - self._done))
-        except ValueError as error:
+        except (ValueError, ValidationError) as error:
+            # The schema is the stored one: what it refuses, no correct writer has written.
+            what = f"LSN {self._lsn}" if self._lsn else "a checkpoint's operation"
             raise CorruptError(
-                self._path,
-                0,
-                f"the checksums are right, and an operation can't be applied: {error}",
+                self._path, 0, f"the checksums are right, and {what} can't be applied: {error}"
             ) from error
         finally:
             if collecting:
@@ -149,9 +150,10 @@ class _Fold:
             yield from decode_operations(payload, count)
             self._step(len(payload))
 
-    def _replay(self, count: int, payload: bytes) -> None:
+    def _replay(self, first_lsn: int, count: int, payload: bytes) -> None:
         tree = self.tree
-        for entry in decode_entries(payload, count):
+        self._lsn = first_lsn
+        for self._lsn, entry in enumerate(decode_entries(payload, count), first_lsn):
             tree.apply(tree.resolve(entry.operations))
             self.time = entry.time
         self._step(len(payload))
@@ -169,11 +171,12 @@ def _rate(count: int, seconds: float) -> float | None:
 def _check_schema(kind: Kind, stored: str, stored_fingerprint: str, path: str) -> None:
     if stored_fingerprint == fingerprint(kind):
         return
+    try:
+        before = _lines(stored)
+    except (ValueError, RecursionError) as error:
+        raise CorruptError(path, 0, f"the stored schema isn't JSON: {error}") from error
     difference = "\n".join(
-        line
-        for line in difflib.unified_diff(
-            _lines(stored), _lines(describe(kind)), "stored", "declared", n=1, lineterm=""
-        )
+        difflib.unified_diff(before, _lines(describe(kind)), "stored", "declared", n=1, lineterm="")
     )
     raise SchemaError(
         f"{path} was written with another schema than the type given to open. Give the type it was "

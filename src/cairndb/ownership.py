@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cairndb.files import Directory
 
 LOCK_NAME: Final = "LOCK"
+_LOCK_BYTES_MAX: Final = 1 << 20
 _LOOK_SECONDS: Final = 0.02
 
 
@@ -81,10 +82,10 @@ def read_owner(directory: Directory) -> Owner | None:
     try:
         file = directory.open(LOCK_NAME)
         try:
-            return msgspec.json.decode(file.read(0, file.size()), type=Owner)
+            return msgspec.json.decode(file.read(0, _LOCK_BYTES_MAX), type=Owner)
         finally:
             file.close()
-    except (OSError, msgspec.DecodeError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 
@@ -92,10 +93,10 @@ def _refusal(directory: Directory) -> str:
     owner = read_owner(directory)
     who = "another process"
     if owner is not None:
-        who = (
-            f"process {owner.pid} on {owner.host} ({owner.command}), "
-            f"since {owner.since.astimezone():%Y-%m-%d %H:%M:%S}"
-        )
+        since = owner.since
+        with contextlib.suppress(OverflowError, ValueError):  # there it is the year 0 or 10000
+            since = since.astimezone()
+        who = f"process {owner.pid} on {owner.host} ({owner.command}), since {since:%F %T}"
         if owner.pid == os.getpid() and owner.host == socket.gethostname():
             who = "this very process: close the other Database object first"
     return (

@@ -37,6 +37,7 @@ from cairndb import codec
 from cairndb.codec import ADD, DELETE, DISCARD, MERGE, SET, SPLICE, Operation
 from cairndb.errors import ValidationError, pointer
 from cairndb.fold import Fold
+from cairndb.frame import Moment  # noqa: TC001  msgspec resolves it at run time
 from cairndb.kinds import DictKind, Kind, ListKind, RecordKind, SetKind
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Entry(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen=
         call: what made it.
     """
 
-    time: int
+    time: Moment
     operations: list[Operation]
     call: Call | None = None
 
@@ -203,6 +204,8 @@ class Tree:
                 changes.append(resolver.change(each))
             except ValidationError as error:
                 raise error.under(tuple(_hashable(each.path))) from error.__cause__
+            except RecursionError:
+                raise ValueError("a path or a value is nested too deeply") from None
         if len(changes) > 1 and any(not each.path for each in operations if each.code == SET):
             raise ValueError("an entry that sets the root has other operations")
         return Prepared(operations, changes)
@@ -256,6 +259,7 @@ class _Resolver:
     def change(self, each: Operation) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         """The function that applies an operation, and its arguments."""
         code, path, argument = each.code, each.path, each.argument
+        codec.check_depth(path)
         if code == SET:
             if not path:
                 return setattr, (self.tree, "root", self.tree.kind.decode(argument))
