@@ -140,8 +140,6 @@ def open(  # noqa: A001
         progress=progress,
     )
     engine = recovered.engine
-    for text in recovered.warnings:
-        warnings.warn(text, RuntimeWarning, stacklevel=2)
     housekeeper = None
     if not read_only:
         housekeeper = Housekeeper(
@@ -155,7 +153,14 @@ def open(  # noqa: A001
         )
         engine.wake = housekeeper.wake
     _engines.add(engine)
-    return Database(engine, housekeeper, os.fspath(path), audit=audit)
+    database: Database[Any] = Database(engine, housekeeper, os.fspath(path), audit=audit)
+    try:
+        for text in recovered.warnings:
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
+    except BaseException:  # where warnings are errors nobody gets the database
+        database.close()
+        raise
+    return database
 
 
 class Database(Generic[R]):
