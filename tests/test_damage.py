@@ -200,6 +200,9 @@ def test_files_of_another_database_are_refused(evidence: Evidence) -> None:
     results = tally(base, mixed)
     evidence("damaged", results.total())
     assert set(results) == {"refused", "right"}
+    # The newest checkpoint is passed over for the one before it.
+    name = checkpoint_name(6)
+    assert judge(base, base.with_file(name, other[name])) == "right"
     # DATABASE, the newest segment, what it hangs on, each alone:
     for name in ("DATABASE", base.newest, segment_name(11, 4)):
         result = opened({**base.files, name: other[name]})

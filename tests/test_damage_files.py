@@ -190,6 +190,15 @@ def test_what_is_no_file_is_refused(
     evidence("damaged", 2 * len(names_of(copied)))
 
 
+@pytest.mark.parametrize("kind", ["directory", "pipe"])
+def test_what_is_no_file_is_called_so(copied: Path, kind: str) -> None:
+    """The message says what is wrong with the path."""
+    shutil.move(copied / "DATABASE", copied.parent)
+    KINDS[kind](copied / "DATABASE")
+    with pytest.raises(CairnError, match="DATABASE can't be used: it isn't a regular file"):
+        cairndb.open(copied, Bank)
+
+
 def _as_nobody(path: str, results: "multiprocessing.SimpleQueue[str]") -> None:
     os.setgid(65534)
     os.setuid(65534)

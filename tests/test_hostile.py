@@ -10,6 +10,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 import tracemalloc
 from collections.abc import Callable
 from functools import partial
@@ -183,15 +184,14 @@ def test_more_entries_than_bytes_are_no_frame() -> None:
 
 def test_heads_that_claim_the_same_bytes_are_not_all_believed() -> None:
     """The search behind a bad place reads no byte twice, however many frames claim it."""
-    size = 1 << 18
+    size = 24 << 10
     data = b""
-    while len(data) < size:
-        head = encode_frame(NONCE, len(data), 1, 1, b"x", 0)[:20]
-        head = (size - len(data) - 40).to_bytes(4, "little", signed=True) + head[4:]
+    while len(data) < size - 96:
+        claimed = size - len(data) - 64
+        head = claimed.to_bytes(4, "little") + encode_frame(NONCE, 0, 1, 1, b"x", 0)[4:20]
         seed = crc32(len(data).to_bytes(8, "little"), crc32(NONCE))
         data += head + crc32(head, seed).to_bytes(4, "little")
-        if len(data) > size - 100:
-            break
+    data = data.ljust(size, b"x")
     read = 0
 
     def metered(offset: int, length: int) -> bytes:
@@ -283,12 +283,21 @@ def test_a_schema_that_is_no_text_of_ours_is_damage() -> None:
         b'{"host":"h","pid":1,"command":"c","since":"2024-01-01T00:00:00"}',
     ],
 )
-def test_whatever_is_in_the_lock_file_the_second_is_refused(note: bytes) -> None:
-    """LOCK is for people: what can't be read of it is left out."""
+@pytest.mark.parametrize("zone", ["UTC", "<-12>12", "<+14>-14"])
+def test_whatever_is_in_the_lock_file_the_second_is_refused(
+    monkeypatch: pytest.MonkeyPatch, note: bytes, zone: str
+) -> None:
+    """LOCK is for people: what can't be read of it, or isn't a time here, is left out."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
     world = World(((LOCK_NAME, note),))
     assert SimulatedDirectory(world).lock(exclusive=True)
-    with pytest.raises(DatabaseLocked, match="is open for writing in"):
-        acquire(SimulatedDirectory(world), None)
+    try:
+        with pytest.raises(DatabaseLocked, match="is open for writing in"):
+            acquire(SimulatedDirectory(world), None)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_a_report_names_the_checkpoint_that_was_asked_for() -> None:

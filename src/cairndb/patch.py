@@ -204,8 +204,6 @@ class Tree:
                 changes.append(resolver.change(each))
             except ValidationError as error:
                 raise error.under(tuple(_hashable(each.path))) from error.__cause__
-            except RecursionError:
-                raise ValueError("a path or a value is nested too deeply") from None
         if len(changes) > 1 and any(not each.path for each in operations if each.code == SET):
             raise ValueError("an entry that sets the root has other operations")
         return Prepared(operations, changes)
