@@ -25,6 +25,7 @@ ROWS = {
     "transactions": "views and updates beside others, compared with the log",
     "damaged": "databases with a damaged, missing, foreign or misplaced file, each opened",
     "hostile": "inputs made to mislead the decoders, most of them with right checksums",
+    "kills": "owners of a database killed with SIGKILL, of which everything acknowledged was found",
 }
 """Every key, and what one of it is."""
 
