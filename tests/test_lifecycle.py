@@ -121,6 +121,19 @@ def test_a_checkpoint_replaces_the_log(path: Path) -> None:
         assert balances(db) == {"alice": 95, "bob": 5}
 
 
+@pytest.mark.process
+def test_a_checkpoint_after_the_working_directory_changed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database opened by a relative path makes checkpoints wherever the process goes."""
+    monkeypatch.chdir(path.parent)
+    with cairndb.open(path.name) as db:
+        monkeypatch.chdir("/")
+        with db.update() as root:
+            root["x"] = 1
+        assert db.checkpoint() == db.lsn
+
+
 def test_a_checkpoint_comes_by_itself(path: Path) -> None:
     """When opening would take too long, the helper process is started."""
     with cairndb.open(path, restart_target=0.0) as db:

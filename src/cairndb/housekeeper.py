@@ -27,6 +27,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -85,7 +86,8 @@ class Housekeeper:
     ) -> None:
         # Set once:
         self._engine = engine
-        self._path = path
+        # Absolute: the process may change its working directory before a helper is started.
+        self._path = str(Path(path).absolute())
         self._interval = sync_interval
         self._sync_soon = sync_soon
         self._target = restart_target
