@@ -26,6 +26,7 @@ ROWS = {
     "damaged": "databases with a damaged, missing, foreign or misplaced file, each opened",
     "hostile": "inputs made to mislead the decoders, most of them with right checksums",
     "kills": "owners of a database killed with SIGKILL, of which everything acknowledged was found",
+    "races": "rounds in which processes raced for a database, with one owner at any moment",
 }
 """Every key, and what one of it is."""
 

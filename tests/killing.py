@@ -139,13 +139,15 @@ class Reports:
     def __init__(self, pipe: int) -> None:
         self._pipe = pipe
         self._rest = b""
+        self.ended = False
         self.lines = 0
         self.reached: dict[str, int] = {}
         self.under_way: set[str] = set()
         self.seen: set[str] = set()
+        self.said: list[str] = []
 
     def read(self, until: float | None = None) -> bool:
-        """Read what there is, waiting for it up to a time; whether there may be more."""
+        """Read what there is, waiting for it up to a time; whether there was something."""
         if until is not None:
             wait = max(0.0, until - time.monotonic())
             if not select.select([self._pipe], [], [], wait)[0]:
@@ -156,12 +158,14 @@ class Reports:
         for line in lines:
             self._take(line.decode())
         if not data:
+            self.ended = True
             os.close(self._pipe)
         return bool(data)
 
     def _take(self, line: str) -> None:
         if line[0] in "+-~":
             self.seen.add(line[1:])
+            self.said.append(line[1:])
             {"+": self.under_way.add, "-": self.under_way.discard}.get(line[0], id)(line[1:])
             return
         self.lines += 1

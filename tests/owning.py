@@ -14,7 +14,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 import cairndb
-from cairndb import opening
+from cairndb import database, opening
 from cairndb.checkpointer import make_checkpoint
 from cairndb.errors import CairnError, UsageError
 from cairndb.files import RealDirectory, create_directory
@@ -82,15 +82,25 @@ def own(
         replay_rate=None,
     )
     recovered.engine.wake = housekeeper.wake
+    database._engines.add(recovered.engine)
     return cairndb.Database(recovered.engine, housekeeper, directory.path, audit=False)
 
 
 def own_path(
-    path: Path, level: str = "commit", *, helper: type[Housekeeper] = HelperInside
+    path: Path,
+    level: str = "commit",
+    *,
+    helper: type[Housekeeper] = HelperInside,
+    lock_timeout: float | None = 30,
 ) -> cairndb.Database[Counters]:
     """The same by path; the directory is made if it isn't there."""
     create_directory(str(path))
-    return own(RealDirectory(str(path)), level, helper=helper)
+    directory = RealDirectory(str(path))
+    try:
+        return own(directory, level, helper=helper, lock_timeout=lock_timeout)
+    except BaseException:
+        directory.close()
+        raise
 
 
 def check_beside(path: Path, reached: Mapping[str, int]) -> int:
