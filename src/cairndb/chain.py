@@ -369,7 +369,7 @@ def link(
         finally:
             files.done(name)
     assert newest is not None
-    chain = _follow(good, newest)
+    chain = follow(good, newest)
     superseded = [segment for segment in good.values() if segment not in chain]
     first = chain[0].header.first_lsn
     if first > base_lsn + 1:
@@ -389,7 +389,13 @@ def check_database(found: UUID, expected: UUID, path: str) -> None:
         raise CorruptError(path, 0, f"it belongs to the database {found}, and this is {expected}")
 
 
-def _follow(good: dict[bytes, Segment], newest: Segment) -> list[Segment]:
+def follow(good: dict[bytes, Segment], newest: Segment) -> list[Segment]:
+    """The segments from which the newest one goes on, oldest first, as far as they are there.
+
+    Args:
+        good: by their nonces.
+        newest: where to begin; the last of what is returned.
+    """
     chain = [newest]
     while (before := good.get(chain[-1].header.predecessor_nonce)) is not None:
         # Publication goes back strictly, so this ends whatever the headers say.

@@ -130,18 +130,21 @@ class Checkpoint:
         directory: that it is in.
         name: the file's own, or a temporary one.
         file: the open file, which is the caller's to close.
+        any_name: don't mind if it is another checkpoint's name.
 
     Raises:
         CorruptError: the header isn't good.
     """
 
-    def __init__(self, directory: Directory, name: str, file: File) -> None:
+    def __init__(
+        self, directory: Directory, name: str, file: File, *, any_name: bool = False
+    ) -> None:
         self.name = name
         self.path = path_in(directory, name)
         self.header, self.begin = decode_header(MAGIC, CheckpointHeader, file.read, self.path)
         self._file = file
         lsn = parse_checkpoint_name(name)
-        if lsn is not None and lsn != self.header.lsn:
+        if lsn is not None and lsn != self.header.lsn and not any_name:
             raise CorruptError(self.path, 0, f"it is a checkpoint of LSN {self.header.lsn}")
 
     def frames(self) -> Iterator[tuple[int, bytes]]:

@@ -82,6 +82,26 @@ def _write(
         schema=reading.schema,
         created=now_microseconds(),
     )
+    return Report(write_checkpoint(directory, header, fold, proceed), reading.lsn)
+
+
+def write_checkpoint(
+    directory: Directory, header: CheckpointHeader, fold: Fold, proceed: Callable[[], None]
+) -> str:
+    """Write a state to a file under a temporary name, and sync it.
+
+    Args:
+        directory: where.
+        header: what the file says of itself.
+        fold: the state.
+        proceed: called between pieces of the work; may raise to end it.
+
+    Returns:
+        The temporary name.
+
+    Raises:
+        OSError: the system failed, or there is no room; the file has been removed.
+    """
     name = temporary_checkpoint_name(header)
     writer = Writer(directory, name, header)
     try:
@@ -92,7 +112,7 @@ def _write(
     except BaseException:
         writer.abort()
         raise
-    return Report(name, reading.lsn)
+    return name
 
 
 def _frames(operations: Iterable[bytes]) -> Iterator[list[bytes]]:

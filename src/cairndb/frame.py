@@ -293,14 +293,38 @@ def scan_rest(read: Read, nonce: bytes, start: int, size: int, lsns: range) -> R
         size: of the file.
         lsns: that a frame of this file can have as its first.
     """
-    assert start % ALIGNMENT == 0
     used_end, durable_lsn, sealed, frames = start, -1, False, 0
+    for end, frame in search(read, nonce, start, size, lsns):
+        used_end = max(used_end, end)
+        if frame is not None:
+            durable_lsn = max(durable_lsn, frame.durable_lsn)
+            sealed = sealed or frame.count == SEAL
+            frames += 1
+    return Rest(used_end, durable_lsn, sealed, frames)
+
+
+def search(
+    read: Read, nonce: bytes, start: int, size: int, lsns: range
+) -> Iterator[tuple[int, Frame | None]]:
+    """What `scan_rest` finds, one by one.
+
+    Args:
+        read: reads from the file: (offset, length).
+        nonce: of the file.
+        start: where to begin, a multiple of 8.
+        size: of the file.
+        lsns: that a frame of this file can have as its first.
+
+    Yields:
+        Each good frame and where it ends; and with None where something else than zeros ends.
+    """
+    assert start % ALIGNMENT == 0
     resume = start
     for offset in range(start, size, CHUNK_BYTES):
         chunk = read(offset, min(CHUNK_BYTES, size - offset))
         if chunk == _ZERO_CHUNK[: len(chunk)]:
             continue
-        used_end = max(used_end, _aligned(offset + len(chunk.rstrip(b"\0"))))
+        yield _aligned(offset + len(chunk.rstrip(b"\0"))), None
         for index in _plausible(chunk, lsns):
             candidate = offset + (index - 1) * ALIGNMENT
             if candidate < resume:
@@ -311,11 +335,7 @@ def scan_rest(read: Read, nonce: bytes, start: int, size: int, lsns: range) -> R
                 resume = max(resume, reader.claimed_end if reader.claimed_end <= size else 0)
             else:
                 resume = frame.end
-                used_end = max(used_end, frame.end)
-                durable_lsn = max(durable_lsn, frame.durable_lsn)
-                sealed = sealed or frame.count == SEAL
-                frames += 1
-    return Rest(used_end, durable_lsn, sealed, frames)
+                yield frame.end, frame
 
 
 def frame_at(read: Read, nonce: bytes, offset: int, size: int) -> Frame | None:

@@ -87,18 +87,23 @@ def clear_interrupted_creation(directory: Directory, names: Sequence[str]) -> No
         UsageError: there are files that aren't a database's.
         OSError: a step failed.
     """
-    check_nothing_lost(directory, names)
-    segments = [name for name in names if parse_segment_name(name)]
+    check_interrupted_creation(directory, names)
+    # Not synced: what is created next has the same names.
     for name in names:
-        if not (name in segments or is_temporary(name) or name.startswith(".") or name in _NEUTRAL):
+        if parse_segment_name(name) or is_temporary(name):
+            directory.remove(name)
+
+
+def check_interrupted_creation(directory: Directory, names: Sequence[str]) -> None:
+    """Raise what `clear_interrupted_creation` does if there is more; nothing is changed."""
+    check_nothing_lost(directory, names)
+    for name in names:
+        known = parse_segment_name(name) or is_temporary(name)
+        if not (known or name.startswith(".") or name in _NEUTRAL):
             raise UsageError(
                 f"{directory.path} has other files in it ({name!r}) and no database; "
                 "give the database a directory of its own"
             )
-    # Not synced: what is created next has the same names.
-    for name in names:
-        if name in segments or is_temporary(name):
-            directory.remove(name)
 
 
 _NEUTRAL = frozenset({"LOCK", "lost+found"})
