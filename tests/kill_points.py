@@ -24,7 +24,8 @@ from collections import Counter as Tally
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from cairndb.files import RealDirectory, create_directory
+from cairndb.files import RealDirectory
+from cairndb.publishing import create_directory
 from killing import Reports
 from owning import check_beside, forked, own, own_path
 from writer import check, count_once

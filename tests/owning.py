@@ -17,8 +17,9 @@ import cairndb
 from cairndb import database, opening
 from cairndb.checkpointer import make_checkpoint
 from cairndb.errors import CairnError, UsageError
-from cairndb.files import RealDirectory, create_directory
+from cairndb.files import RealDirectory
 from cairndb.housekeeper import Housekeeper, Report
+from cairndb.publishing import create_directory
 from cairndb.recovery import verify
 from cairndb.schema import compile_root
 from cairndb.store import StoreOptions

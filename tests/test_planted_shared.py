@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import cairndb
-from cairndb import files
+from cairndb import files, opening
 from cairndb.engine import Engine
 from cairndb.flusher import Flusher
 from cairndb.locks import closed_gate, wait_at
@@ -130,6 +130,6 @@ def test_a_parent_that_is_not_synced_is_caught(
 
     monkeypatch.setattr(files, "_sync", observed)
     if planted:
-        monkeypatch.setattr(files, "create_directory", only_make_it)
+        monkeypatch.setattr(opening, "create_directory", only_make_it)
     cairndb.open(path, dict[str, int]).close()
     assert (covered == [True]) is not planted

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cairndb.errors import DiskFull, ReadOnlyError
-from cairndb.files import NO_ROOM, RealDirectory, path_in, temporary_name
+from cairndb.files import NO_ROOM, RealDirectory, path_in, random_nonce, temporary_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from cairndb.files import Directory, File, Parent
 
@@ -137,3 +137,30 @@ def create_within(parent: Parent, name: str) -> None:
             with contextlib.suppress(OSError):
                 parent.remove_directory(name)
         raise
+
+
+@contextlib.contextmanager
+def new_directory(path: str) -> Iterator[RealDirectory]:
+    """Make a directory appear with all that the block puts into it, or not at all.
+
+    It is made beside its place under a temporary name; synced and renamed when the block has ended.
+
+    Args:
+        path: where nothing is, or an empty directory.
+    """
+    target = Path(path).absolute()
+    if target.is_symlink() or (target.exists() and (not target.is_dir() or any(target.iterdir()))):
+        raise OSError(errno.ENOTEMPTY, "there is something already: name a new directory", path)
+    built = target.with_name(temporary_name(target.name, random_nonce()))
+    create_directory(str(built))
+    try:
+        with contextlib.closing(RealDirectory(str(built))) as directory:
+            yield directory
+            directory.sync()
+        built.rename(target)
+    except BaseException:
+        for file in built.iterdir():
+            file.unlink()
+        built.rmdir()
+        raise
+    create_directory(path)
