@@ -22,6 +22,7 @@ PACKAGE = ROOT / "src" / "cairndb"
 # (kinds, kinds_base, ...) is one layer in several files, whose imports of each other have no cycle.
 LAYERS = """
 __main__ cli
+diagnosis prediction salvage rebuilding survey
 checkpointer
 __init__
 database

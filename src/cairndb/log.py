@@ -66,7 +66,7 @@ class SegmentHeader(msgspec.Struct, frozen=True):
     nonce: Nonce
     first_lsn: Counted
     predecessor_nonce: NonceOrNone
-    """Empty for a segment that begins at LSN 1."""
+    """Empty for the first segment of a database."""
     predecessor_end: Offset
     running: Checksum
     """The running checksum of the log before `first_lsn`."""

@@ -4,6 +4,7 @@
     writing   set, del, checkpoint
     history   log
     checking  verify, stats
+    doctor    doctor
     prompt    shell
 
 All that only reads does so beside the owner, without its lock and without the application.
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cairndb.cli import checking, history, output, prompt, reading, writing
+from cairndb.cli import checking, doctor, history, output, prompt, reading, writing
 from cairndb.errors import (
     CairnError,
     DatabaseLocked,
@@ -53,6 +54,7 @@ _commands: dict[str, Callable[..., None]] = {
     "log": history.log,
     "verify": checking.verify,
     "stats": checking.stats,
+    "doctor": doctor.doctor,
     "checkpoint": writing.checkpoint,
     "shell": prompt.shell,
 }

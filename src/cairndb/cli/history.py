@@ -126,6 +126,16 @@ def _call_text(call: Call) -> str:
 
 
 def _show_json(lsn: int, entry: Entry) -> None:
+    output.write_json(entry_json(lsn, entry), compact=True)
+
+
+def entry_json(lsn: int, entry: Entry) -> dict[str, Any]:
+    """An update as `--json` shows it.
+
+    Args:
+        lsn: its number.
+        entry: what it changed.
+    """
     shown: dict[str, Any] = {"lsn": lsn, "time": _moment(entry).isoformat()}
     if entry.call:
         call = entry.call
@@ -135,7 +145,7 @@ def _show_json(lsn: int, entry: Entry) -> None:
             "kwargs": values.to_json(call.kwargs),
         }
     shown["operations"] = [_operation_json(operation) for operation in entry.operations]
-    output.write_json(shown, compact=True)
+    return shown
 
 
 def _operation_json(operation: Operation) -> dict[str, Any]:

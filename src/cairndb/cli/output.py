@@ -1,7 +1,7 @@
 """How every command speaks: results to stdout, everything else to stderr, and a number at the end.
 
     0    done
-    1    the answer is no: nothing at that path, findings of `verify`
+    1    the answer is no: nothing at that path, findings of `verify`, `doctor`
     2    it was asked wrongly: options, arguments, a value of the wrong type
     3    the database can't: locked, damaged, full, missing
     130  interrupted

@@ -47,6 +47,20 @@ def directory_of(database: Path) -> Iterator[CountedDirectory]:
     Raises:
         CairnError: there is no database.
     """
+    with any_directory(database) as directory:
+        names = directory.names()
+        if NAME not in names:
+            raise CairnError(_without_identity(database, names))
+        yield directory
+
+
+@contextmanager
+def any_directory(database: Path) -> Iterator[CountedDirectory]:
+    """A directory, open, whatever it holds.
+
+    Raises:
+        CairnError: it isn't there, or is none.
+    """
     try:
         directory = CountedDirectory(str(database))
     except FileNotFoundError:
@@ -58,9 +72,6 @@ def directory_of(database: Path) -> Iterator[CountedDirectory]:
             f"there is no database at {database}: that is a file, a database is a directory"
         ) from None
     with closing(directory):
-        names = directory.names()
-        if NAME not in names:
-            raise CairnError(_without_identity(database, names))
         yield directory
 
 
@@ -69,7 +80,7 @@ def _without_identity(database: Path, names: list[str]) -> str:
         if parse_segment_name(name) or parse_checkpoint_name(name) is not None:
             return (
                 f"{database} has a file {name}, but none called {NAME}: either that is lost, "
-                "or the creation of the database was interrupted; cairndb.open tells which"
+                "or the creation of the database was interrupted; 'cairn doctor' tells which"
             )
     return f"{database} is a directory, but no database: there is no file {NAME} in it"
 
