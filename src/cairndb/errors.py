@@ -8,6 +8,7 @@ reason.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Hashable
 
 Path = tuple[Hashable, ...]
@@ -85,8 +86,16 @@ class CorruptError(CairnError):
     def __str__(self) -> str:
         return (
             f"{self.file}: at byte {self.offset}: {self.reason}. Nothing was changed. "
-            "Keep a copy of the directory, then run 'cairn verify' on it to see what is whole."
+            f"Keep a copy of the directory; 'cairn doctor {_directory_of(self.file)}' shows what "
+            "is whole and what can be saved."
         )
+
+
+def _directory_of(file: str) -> str:
+    """The database's directory, as a shell takes it: some errors are about the directory itself."""
+    above, slash, name = file.rpartition("/")
+    is_file = slash and (name == "DATABASE" or name.startswith(("log-", "checkpoint-")))
+    return shlex.quote(above if is_file else file)
 
 
 class DatabaseLocked(CairnError):  # noqa: N818  names the state of the database

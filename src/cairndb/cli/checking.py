@@ -1,5 +1,6 @@
 """`verify` and `stats`: whether all is whole, and how much there is."""
 
+import shlex
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -33,7 +34,8 @@ def verify(
     if count := len(report["findings"]):
         raise output.Negative(
             f"{database}: {count} finding{'s' if count > 1 else ''}; nothing was changed. "
-            "Keep a copy of the directory before anything else writes to it"
+            f"Keep a copy of the directory; 'cairn doctor {shlex.quote(str(database))}' shows "
+            "what can be saved"
         )
 
 
