@@ -1,5 +1,6 @@
 """Checkpoint files: written in pieces, read back whole or refused."""
 
+import errno
 from uuid import UUID
 
 import pytest
@@ -12,7 +13,10 @@ from cairndb.checkpoint import (
     parse_checkpoint_name,
     temporary_checkpoint_name,
 )
+from cairndb.checkpointer import write_checkpoint
 from cairndb.errors import CorruptError
+from cairndb.fold import Fold
+from cairndb.patch import SET, operation
 from simulated import SimulatedDirectory, World
 
 HEADER = CheckpointHeader(
@@ -24,6 +28,8 @@ HEADER = CheckpointHeader(
     schema="text",
     created=0,
 )
+FOLD = Fold()
+FOLD.apply([operation(SET, (), {"key": "value"})])
 PIECES = [(2, b"two operations"), (1, b"x" * 3000), (3, b"abc")]
 
 
@@ -57,6 +63,16 @@ def test_a_checkpoint_comes_back() -> None:
     assert checkpoint.header == HEADER
     assert list(checkpoint.frames()) == PIECES
     assert checkpoint.verify() == 6
+
+
+@pytest.mark.parametrize("call", [2, 3, 5])
+def test_a_checkpoint_that_fails_leaves_nothing(call: int) -> None:
+    """The first write, a later one, the sync: the temporary file can be removed, or is gone."""
+    world = World()
+    world.faults[call] = errno.ENOSPC
+    with pytest.raises(OSError, match="No space"):
+        write_checkpoint(SimulatedDirectory(world), HEADER, FOLD, lambda: None)
+    assert world.names == {}
 
 
 def test_an_empty_state_is_a_checkpoint_too() -> None:

@@ -82,7 +82,8 @@ class Writer:
         header: what it says of itself.
 
     Raises:
-        OSError: a write or the sync failed, or there is no room; give up with `abort`.
+        OSError: a write or the sync failed, or there is no room; give up with `abort`, but for what
+            this raises itself.
     """
 
     def __init__(self, directory: Directory, temporary: str, header: CheckpointHeader) -> None:
@@ -93,7 +94,11 @@ class Writer:
         head = encode_header(MAGIC, header)
         self._offset = len(head)
         self._file = directory.create(temporary)
-        self._file.write(0, head)
+        try:
+            self._file.write(0, head)
+        except BaseException:
+            self.abort()
+            raise
 
     @property
     def bytes_written(self) -> int:
