@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from cairndb.chain import Files
     from cairndb.files import File
 
-_NONCE_KEY = b"\xa5nonce\xc4\x10"
+# What stands in a header before its nonce, and what after it: damage is rarely in both.
+_BEFORE_NONCE, _AFTER_NONCE = b"\xa5nonce\xc4\x10", b"\xa9first_lsn"
 _NONCE_BYTES = 16
 
 
@@ -217,9 +218,14 @@ class Survey:
         known = {header.nonce for header in ours} | {b""}
         nonces = [h.predecessor_nonce for h in ours if h.predecessor_nonce not in known]
         head = patient_reader(file)(0, HEADER_ALIGNMENT)
-        _, key, rest = head.partition(_NONCE_KEY)
-        if key and str(self.database).encode() in head and rest[:_NONCE_BYTES] not in known:
-            nonces.append(rest[:_NONCE_BYTES])
+        database = str(self.database).encode()
+        half = len(database) // 2
+        if database[:half] in head or database[half:] in head:
+            found = (
+                head.partition(_BEFORE_NONCE)[2][:_NONCE_BYTES],
+                head.partition(_AFTER_NONCE)[0][-_NONCE_BYTES:],
+            )
+            nonces += [nonce for nonce in found if nonce not in known]
         return nonces
 
     @property
