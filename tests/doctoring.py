@@ -24,6 +24,7 @@ from cairndb.opening import own
 from cairndb.salvage import fold_route
 from cairndb.schema import compile_root
 from cairndb.transaction import Update
+from crashing import Nonces
 from simulated import Image, SimulatedDirectory, World
 
 if TYPE_CHECKING:
@@ -32,12 +33,16 @@ if TYPE_CHECKING:
     from cairndb.engine import Engine
 
 KIND = compile_root(dict[str, str], guard=True)
-OPTIONS = StoreOptions(4096 + 500, 4096 + 900)
 
 
-def open_engine(world: World) -> Engine:
-    """An engine with segments that hold a few updates."""
-    return own(SimulatedDirectory(world), KIND, create=True, options=OPTIONS).engine
+def options(seed: str) -> StoreOptions:
+    """Segments that hold a few updates, with the same nonces in every run."""
+    return StoreOptions(4096 + 500, 4096 + 900, Nonces(seed))
+
+
+def open_engine(world: World, seed: str) -> Engine:
+    """An engine that owns the world's directory."""
+    return own(SimulatedDirectory(world), KIND, create=True, options=options(seed)).engine
 
 
 def image_of(world: World) -> Image:
@@ -50,6 +55,7 @@ class History:
     """A database, and its state after each update."""
 
     world: World = field(default_factory=World)
+    seed: str = "history"
     states: list[bytes] = field(default_factory=lambda: [b""])
     """By LSN, encoded; nothing at 0."""
     engine: Engine = field(init=False)
@@ -61,7 +67,7 @@ class History:
         """The next owner; the last one was killed, if it wasn't closed."""
         for directory in self.world.locks[:]:
             directory.close()
-        self.engine = open_engine(self.world)
+        self.engine = open_engine(self.world, f"{self.seed} {len(self.states)}")
         self.note()
 
     def note(self) -> None:
@@ -96,13 +102,14 @@ class History:
         return image_of(self.world)
 
 
-def lived(world: World | None = None) -> History:
+def lived(world: World | None = None, seed: str = "history") -> History:
     """A database with everything in it: see the module.
 
     Args:
         world: an empty one; None for a new one.
+        seed: another gives another database.
     """
-    history = History(world or World())
+    history = History(world or World(), seed)
     for size in (5, 30, 10):
         history.put(size)
     history.checkpoint()
@@ -147,7 +154,7 @@ class Oracle:
 
     def __init__(self, image: Image) -> None:
         self._contents = dict(image)
-        self._frames: list[_Whole] = []
+        self.frames: list[_Whole] = []
         self._segments: dict[str, Segment] = {}
         directory = SimulatedDirectory(World(image))
         for name, content in image:
@@ -158,7 +165,7 @@ class Oracle:
                 reader = FrameReader(
                     file.read, header.nonce, segment.begin, len(content), header.first_lsn
                 )
-                self._frames += [
+                self.frames += [
                     _Whole(name, f.offset, content[f.offset : f.end], f.first_lsn, last)
                     for f in reader
                     if (last := f.first_lsn + f.entries - 1) >= f.first_lsn
@@ -172,7 +179,7 @@ class Oracle:
             for name, content in self._contents.items()
             if parse_checkpoint_name(name) and content in now.values()
         ]
-        whole = [frame for frame in self._frames if self._is_whole(frame, now)]
+        whole = [frame for frame in self.frames if self._is_whole(frame, now)]
         return max(self._reach(base, whole) for base in (0, *bases))
 
     @staticmethod
@@ -195,7 +202,8 @@ class Oracle:
     def _names_nonce(self, file: str, content: bytes, now: dict[str, bytes]) -> bool:
         """Whether the nonce is still to be found: in the file itself, or in the one after it."""
         header = self._segments[file].header
-        if header.nonce in content[:4096] and str(header.database).encode() in content[:4096]:
+        head, database = content[:4096], str(header.database).encode()
+        if header.nonce in head and (database[:18] in head or database[18:] in head):
             return True
         return any(
             other.header.predecessor_nonce == header.nonce
@@ -208,7 +216,7 @@ def opened(image: Image) -> tuple[int, bytes] | str:
     """What opening really does: the LSN and the state, or the error."""
     world = World(image)
     try:
-        engine = open_engine(world)
+        engine = open_engine(world, "opened")
     except CairnError as error:
         return f"{type(error).__name__} {error}"
     return engine.applied_lsn, KIND.encode(engine.tree.root)

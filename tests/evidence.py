@@ -27,6 +27,8 @@ ROWS = {
     "hostile": "inputs made to mislead the decoders, most of them with right checksums",
     "kills": "owners of a database killed with SIGKILL, of which everything acknowledged was found",
     "races": "rounds in which processes raced for a database, with one owner at any moment",
+    "diagnoses": "directories, damaged or crashed, diagnosed and compared with what opening did",
+    "salvages": "damaged directories of which a new database was made, opened and compared",
 }
 """Every key, and what one of it is."""
 
