@@ -28,7 +28,8 @@ from crashing import Nonces
 from simulated import Image, SimulatedDirectory, World
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import random
+    from collections.abc import Iterable, Iterator
 
     from cairndb.engine import Engine
 
@@ -276,3 +277,58 @@ def without(image: Image, *names: str) -> Image:
 def changed(image: Image, name: str, content: bytes) -> Image:
     """An image with another content of a file."""
     return tuple((n, content if n == name else c) for n, c in image)
+
+
+class Wrecker:
+    """Damages images in several ways at once.
+
+    Args:
+        seed: of what it does.
+        versions: earlier contents of each file, as a disk that loses writes may show them.
+    """
+
+    def __init__(self, seed: random.Random, versions: dict[str, list[bytes]]) -> None:
+        self._seed = seed
+        self._versions = versions
+
+    def wreck(self, image: Image) -> Image:
+        """An image with one to four kinds of damage."""
+        ways = (self._flip, self._cut, self._overwrite, self._remove, self._age, self._swap)
+        for way in self._seed.choices(ways, k=self._seed.randrange(1, 5)):
+            image = way(image, *self._seed.choice(image)) if image else image
+        return image
+
+    def _flip(self, image: Image, name: str, content: bytes) -> Image:
+        place = self._seed.randrange(len(content) + 1)
+        byte = bytes([content[place] ^ (1 << self._seed.randrange(8))]) if content[place:] else b""
+        return changed(image, name, content[:place] + byte + content[place + 1 :])
+
+    def _cut(self, image: Image, name: str, content: bytes) -> Image:
+        return changed(image, name, content[: self._seed.randrange(len(content) + 1)])
+
+    def _overwrite(self, image: Image, name: str, content: bytes) -> Image:
+        place, size = self._seed.randrange(len(content) + 1), self._seed.choice([8, 64, 512])
+        junk = self._seed.choice([bytes(size), self._seed.randbytes(size)])
+        return changed(image, name, content[:place] + junk + content[place + size :])
+
+    def _remove(self, image: Image, name: str, _: bytes) -> Image:
+        return without(image, name)
+
+    def _age(self, image: Image, _: str, __: bytes) -> Image:
+        """An earlier version of a file, also of one that had been removed."""
+        name = self._seed.choice(sorted(self._versions))
+        return (*without(image, name), (name, self._seed.choice(self._versions[name])))
+
+    def _swap(self, image: Image, name: str, content: bytes) -> Image:
+        other, others = self._seed.choice(image)
+        return changed(changed(image, name, others), other, content)
+
+
+def earlier_versions(seen: Iterable[Image]) -> dict[str, list[bytes]]:
+    """The contents that each file has had under its own name."""
+    versions: dict[str, set[bytes]] = {}
+    for image in seen:
+        for name, content in image:
+            if ".tmp-" not in name:
+                versions.setdefault(name, set()).add(content)
+    return {name: sorted(contents) for name, contents in versions.items()}

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from doctoring import History, Oracle, changed, flips, judge, lived, without
+from doctoring import (
+    History,
+    Oracle,
+    Wrecker,
+    changed,
+    earlier_versions,
+    flips,
+    image_of,
+    judge,
+    lived,
+    without,
+)
 from effort import examples
 from simulated import Image, World, images
 
@@ -82,6 +93,23 @@ def test_lost_swapped_and_mixed_files_are_judged_as_opening_does(
     for case in cases:
         judge(case, history.states, least=oracle.reach(case))
     evidence("diagnoses", len(cases))
+
+
+@pytest.mark.slow
+def test_several_damages_at_once_are_judged_as_opening_does(
+    evidence: Callable[[str, int], None],
+) -> None:
+    """The same for up to four kinds at once, earlier versions of files among them."""
+    world, seen = World(), []
+    world.observe = lambda _: seen.append(image_of(world))
+    history = lived(world)
+    image = history.image()
+    oracle, count = Oracle(image), examples(900)
+    wrecker = Wrecker(random.Random(11), earlier_versions(seen))  # noqa: S311  reproducible
+    for _ in range(count):
+        wreck = wrecker.wreck(image)
+        judge(wreck, history.states, least=oracle.reach(wreck))
+    evidence("diagnoses", count)
 
 
 @pytest.mark.slow
