@@ -227,8 +227,13 @@ class Outcome(NamedTuple):
     """How many there were at the least when a file was taken away, or damaged, too."""
 
 
-def recover_and_go_on(image: Image, submitted: Sequence[bytes]) -> int:
+def recover_and_go_on(image: Image, submitted: Sequence[bytes], *, clean: bool = True) -> int:
     """Open what a crash left, twice, commit one more, lose power, and open again.
+
+    Args:
+        image: what it left.
+        submitted: what it may have left of.
+        clean: whether `verify` must find nothing.
 
     Returns:
         How many entries there were; -1 if there was no database.
@@ -241,7 +246,7 @@ def recover_and_go_on(image: Image, submitted: Sequence[bytes]) -> int:
         for there in {True, bool(image)}:
             open_store(World(image, directory=there), "r").close()
         return -1
-    assert list(verify(SimulatedDirectory(World(image)))) == []
+    assert not clean or list(verify(SimulatedDirectory(World(image)))) == []
     assert store.warnings == [], store.warnings
     found = entries_of(store)
     recovered = store.applied_lsn
@@ -299,10 +304,14 @@ class Oracle:
         submitted: all entries of the workload, for points that don't have their own.
         lose_files: also take away each file in turn: that must be noticed; and damage the newest
             checkpoint: that must lose nothing.
+        clean: whether `verify` must find nothing.
     """
 
-    def __init__(self, submitted: Sequence[bytes] = (), *, lose_files: bool = False) -> None:
+    def __init__(
+        self, submitted: Sequence[bytes] = (), *, lose_files: bool = False, clean: bool = True
+    ) -> None:
         self._submitted = submitted
+        self._clean = clean
         self._lose_files = lose_files
         self._outcomes: dict[bytes, Outcome] = {}
 
@@ -333,7 +342,7 @@ class Oracle:
             assert point.acknowledged <= outcome.least, point.call
 
     def _judge(self, image: Image, history: Sequence[bytes]) -> Outcome:
-        recovered = least = max(recover_and_go_on(image, history), 0)
+        recovered = least = max(recover_and_go_on(image, history, clean=self._clean), 0)
         if self._lose_files:
             assert recover_damaged(image) in {None, b"".join(history[:recovered])}
             for name, _ in image:

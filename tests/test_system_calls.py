@@ -35,7 +35,6 @@ from crashing import (
 from effort import examples
 from recording import RecordingDirectory
 from simulated import Image, SimulatedDirectory, World, images
-from test_crash_points import workload
 from traced_workload import (
     InlineHousekeeper,
     idle,
@@ -46,6 +45,7 @@ from traced_workload import (
     whole,
 )
 from tracing import Operation, Tracer, replay, trace, why_not
+from workloads import workload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

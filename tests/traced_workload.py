@@ -26,8 +26,8 @@ from cairndb.schema import compile_root
 from cairndb.transaction import Update, View
 from crashing import Ledger, Nonces
 from simulated import World
-from test_crash_points import workload
 from tracing import NOTE
+from workloads import workload
 
 if TYPE_CHECKING:
     from collections.abc import Callable

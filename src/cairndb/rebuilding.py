@@ -14,9 +14,10 @@ from uuid import UUID
 from cairndb.checkpoint import CheckpointHeader, checkpoint_name
 from cairndb.checkpointer import write_checkpoint
 from cairndb.engine import now_microseconds
-from cairndb.files import new_directory, random_nonce
+from cairndb.files import random_nonce
 from cairndb.identity import Identity, publish_identity
 from cairndb.log import SegmentHeader, bytes_needed, publish_segment
+from cairndb.publishing import new_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
