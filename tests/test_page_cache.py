@@ -59,12 +59,13 @@ class Hunt:
     """A judge, and how many of the moments it is shown.
 
     Args:
-        step: one moment in so many; in `make nightly` all.
+        step: one moment in so many.
+        most: images of each, at the most.
     """
 
-    def __init__(self, step: int) -> None:
+    def __init__(self, step: int, most: int) -> None:
         self.judge = Judge()
-        self._step = max(1, step // examples(1))
+        self._step, self._most = step, most
         self._begin = 0
 
     def to_the_end(self, lives: Lives) -> None:
@@ -72,15 +73,15 @@ class Hunt:
         lives.recording = True
         lives.live()
         self._begin = (self._begin + 1) % self._step  # others each time
-        self.judge.check(lives.points[self._begin :: self._step], limit=6, most=examples(25))
-        self.judge.check(lives.points[-1:], limit=6, most=examples(25))
+        self.judge.check(lives.points[self._begin :: self._step], limit=6, most=self._most)
+        self.judge.check(lives.points[-1:], limit=6, most=self._most)
 
 
 def hunt_after_one_trouble(
     level: str, *, checkpoints: bool, step: int, kinds: Sequence[str] = KINDS
 ) -> int:
     """See the test of that name; how many different images there were."""
-    hunt = Hunt(step)
+    hunt = Hunt(max(1, step // examples(1)), examples(12))
     killed = Trouble("kill", calls_of(level, checkpoints=checkpoints))
     for kind, before in product(kinds, ([], [killed])):
         for number in range(1, calls_of(level, *before, checkpoints=checkpoints) + 1):
@@ -118,7 +119,7 @@ def test_after_several_troubles(
     level: str, *, checkpoints: bool, evidence: Callable[[str, int], None]
 ) -> None:
     """Two or three owners in a row, each killed or failing at any call; the next goes on."""
-    hunt = Hunt(8 if checkpoints else 4)
+    hunt = Hunt(8 if checkpoints else 4, min(25, examples(12)))
     random = Random(f"{level} {checkpoints}")  # noqa: S311  reproducible, not secret
     for length in (2, 3):
         for _ in range(examples(20)):
@@ -134,7 +135,7 @@ def test_after_several_troubles(
 @each_level
 def test_after_every_two_troubles(level: str, evidence: Callable[[str, int], None]) -> None:
     """Two owners in a row, and every pair of calls that they are killed or fail at."""
-    hunt = Hunt(1)
+    hunt = Hunt(1, 12)
     for kind, again in product(KINDS, KINDS):
         for number in range(1, calls_of(level) + 1):
             first = Trouble(kind, number)
