@@ -328,6 +328,38 @@ def overtaken(monkeypatch: pytest.MonkeyPatch) -> None:
     crashed(work)(monkeypatch)
 
 
+def misdirected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One write goes elsewhere in its file, each in turn: it is refused, or all is there.
+
+    Not the last, a mark: on top of the last frame it takes away both that and what proves it.
+    """
+    writes = {"made": 0, "number": 0, "distance": 0}
+
+    class Misdirected(Seam):
+        def write(self, offset: int, data: bytes) -> None:
+            writes["made"] += 1
+            if writes["made"] == writes["number"]:
+                offset = max(0, offset + writes["distance"])
+            self.inner.write(offset, data)
+
+    plant_files(monkeypatch, Misdirected)
+    for distance in (-4096, -48, -8, 8, 512):
+        number, total = 0, 3
+        while number < total - 1:
+            number += 1
+            writes |= {"made": 0, "number": number, "distance": distance}
+            world, ledger = World(), Ledger()
+            session = Session(world, ledger, "a")
+            for size in (20, 20, 600, 9):
+                session.commit(size)
+            session.store.mark()
+            session.store.sync()
+            total = writes["made"]
+            image = next(iter(images(world.moment())))
+            where, writes["number"] = f"write {number} went {distance} further", 0
+            must_be_whole(image, ledger.submitted, where)
+
+
 HARNESSES: dict[str, Harness] = {
     "rotating": crashed(rotating),
     "rotating, mended": crashed(rotating, mended=True),
@@ -339,5 +371,6 @@ HARNESSES: dict[str, Harness] = {
     "failed": failed,
     "missing": missing,
     "damaged": damaged,
+    "misdirected": misdirected,
     "quoted": quoted,
 }

@@ -148,6 +148,12 @@ BUGS = [
     Bug("writes are misdirected", at_seam(Misdirected), "rotating, mended", "lost"),
     Bug("no checksum", patch_checksum(lambda _data, _start: 0), "rotating", "wrong"),
     Bug("no checksum, and bits flip", patch_checksum(lambda _data, _start: 0), "damaged", "wrong"),
+    Bug(
+        "no checksum, and a write is misdirected",
+        patch_checksum(lambda _data, _start: 0),
+        "misdirected",
+        "lost",
+    ),
     Bug("the checksum leaves out the length", patch_checksum(without_length), "quoted", "wrong"),
     Bug(
         "the checksum leaves out the length, and bits flip",
