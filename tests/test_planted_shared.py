@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from contextlib import nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import cairndb
-from cairndb import files, opening
+from cairndb import files
 from cairndb.engine import Engine
 from cairndb.flusher import Flusher
 from cairndb.locks import closed_gate, wait_at
@@ -22,6 +21,7 @@ from threads import Aside, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from planted_seam import Plant
 
@@ -110,9 +110,15 @@ def test_what_is_appended_while_a_sync_runs_is_not_acknowledged_by_it(
         share_a_sync(monkeypatch)
 
 
-def only_make_it(path: str) -> None:
-    """Make a directory, and leave its name to chance."""
-    Path(path).mkdir(exist_ok=True)
+def sync_all_but(parent: Path) -> Callable[[files.RealDirectory], None]:
+    """Syncs directories, and leaves the names in one of them to chance."""
+    sync = files.RealDirectory.sync
+
+    def synced(self: files.RealDirectory) -> None:
+        if self.path != str(parent):
+            sync(self)
+
+    return synced
 
 
 @pytest.mark.parametrize("planted", [False, True])
@@ -130,6 +136,6 @@ def test_a_parent_that_is_not_synced_is_caught(
 
     monkeypatch.setattr(files, "_sync", observed)
     if planted:
-        monkeypatch.setattr(opening, "create_directory", only_make_it)
+        monkeypatch.setattr(files.RealDirectory, "sync", sync_all_but(tmp_path))
     cairndb.open(path, dict[str, int]).close()
     assert (covered == [True]) is not planted
