@@ -36,6 +36,14 @@ if TYPE_CHECKING:
 KIND = compile_root(dict[str, str], guard=True)
 
 
+def world_of(image: Image) -> World:
+    """A disk with that on it, where unfinished files can be looked at too."""
+    world = World(image)
+    for inode in world.inodes.values():
+        inode.readable = True
+    return world
+
+
 def options(seed: str) -> StoreOptions:
     """Segments that hold a few updates, with the same nonces in every run."""
     return StoreOptions(4096 + 500, 4096 + 900, Nonces(seed))
@@ -157,7 +165,7 @@ class Oracle:
         self._contents = dict(image)
         self.frames: list[_Whole] = []
         self._segments: dict[str, Segment] = {}
-        directory = SimulatedDirectory(World(image))
+        directory = SimulatedDirectory(world_of(image))
         for name, content in image:
             if parse_segment_name(name):
                 file = directory.open(name)
@@ -215,7 +223,7 @@ class Oracle:
 
 def opened(image: Image) -> tuple[int, bytes] | str:
     """What opening really does: the LSN and the state, or the error."""
-    world = World(image)
+    world = world_of(image)
     try:
         engine = open_engine(world, "opened")
     except CairnError as error:
@@ -231,7 +239,7 @@ def judge(image: Image, states: list[bytes], *, least: int = 0) -> Examined:
         states: by LSN.
         least: the LSN that can be had at the least.
     """
-    world = World(image)
+    world = world_of(image)
     examined = examine(SimulatedDirectory(world))
     assert world.calls == []
     assert image_of(world) == image

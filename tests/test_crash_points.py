@@ -5,15 +5,12 @@ from random import Random
 
 import pytest
 
-from cairndb.errors import CairnError
 from crashing import (
     CrashPoint,
     Ledger,
     Oracle,
     complete,
     crash_points,
-    entries_of,
-    open_store,
     taken_over,
 )
 from effort import examples
@@ -74,37 +71,3 @@ def test_crashes_during_recovery_lose_nothing(evidence: Callable[[str, int], Non
     # The images that it began with are others' evidence.
     evidence("images", oracle.images - starts)
     assert oracle.images > 1000
-
-
-def damaged_images() -> tuple[list[tuple[str, bytes]], int]:
-    """A database after the workload, with everything in it proven durable, and its last LSN."""
-    world, ledger = World(), Ledger()
-    workload(world, ledger)
-    return list(next(images(world.moment()))), len(ledger.submitted)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("damage", [1, 16])
-def test_damage_is_noticed(damage: int) -> None:
-    """Flip a bit, or zero 16 bytes, anywhere: everything is there, or the file is refused."""
-    files, lsns = damaged_images()
-    entries = entries_of(open_store(World(tuple(files)), "d", create=False))
-    refused = 0
-    for index, (name, content) in enumerate(files):
-        for offset in range(0, len(content), damage):
-            after = content[offset + damage :]
-            middle = bytes([content[offset] ^ 0x10]) if damage == 1 else bytes(damage)
-            changed = content[:offset] + middle[: len(content) - offset] + after
-            if changed == content or (
-                damage == 1 and not content[offset : offset + 8].strip(b"\0")
-            ):
-                continue
-            world = World((*files[:index], (name, changed), *files[index + 1 :]))
-            try:
-                store = open_store(world, "d", create=False)
-                found = entries_of(store)
-            except CairnError:
-                refused += 1
-                continue
-            assert (store.applied_lsn, found) == (lsns, entries), (name, offset)
-    assert refused > 10

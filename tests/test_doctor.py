@@ -20,6 +20,7 @@ from doctoring import (
     lived,
     options,
     without,
+    world_of,
 )
 from simulated import Image, SimulatedDirectory, World
 
@@ -38,7 +39,7 @@ def history() -> History:
 
 def diagnosis_of(image: Image) -> Diagnosis:
     """What is said of an image."""
-    return examine(SimulatedDirectory(World(image))).diagnosis
+    return examine(SimulatedDirectory(world_of(image))).diagnosis
 
 
 def report_of(image: Image, name: str) -> FileReport:
@@ -190,7 +191,7 @@ def test_an_empty_directory_and_one_with_other_files() -> None:
 def test_a_directory_without_its_identity(history: History) -> None:
     """DATABASE is lost: opening refuses, and which database it is can still be told."""
     image = without(history.image(), "DATABASE")
-    examined = examine(SimulatedDirectory(World(image)))
+    examined = examine(SimulatedDirectory(world_of(image)))
 
     assert isinstance(examined.prediction.error, CorruptError)
     store = history.engine.store
@@ -269,9 +270,9 @@ def test_a_later_format_version_is_no_damage(history: History) -> None:
 def test_the_prediction_is_what_the_store_says(history: History) -> None:
     """LSN, what is proven, the base and the warnings are those of a store that was opened."""
     image = damaged(history.image(), checkpoints_of(history.image())[-1], 4200)
-    prediction = examine(SimulatedDirectory(World(image))).prediction
+    prediction = examine(SimulatedDirectory(world_of(image))).prediction
     store = Store.open(
-        SimulatedDirectory(World(image)),
+        SimulatedDirectory(world_of(image)),
         schema=SCHEMA,
         fingerprint=FINGERPRINT,
         create=False,
@@ -313,7 +314,7 @@ def test_an_owner_at_work_is_no_damage() -> None:
 
 def test_asking_for_a_state_that_is_not_there_is_refused(history: History) -> None:
     """The message says which there are."""
-    routes = examine(SimulatedDirectory(World(history.image()))).routes
+    routes = examine(SimulatedDirectory(world_of(history.image()))).routes
     assert choose(routes, None).position.lsn == 23
     assert choose(routes, 7).base_lsn == 4
     with pytest.raises(UsageError, match="can't be had; these can: LSN 4 to 23, 10 to 23"):

@@ -17,8 +17,9 @@ SHOWS = {
     "the buffer is handed over after the sync",
     "the result of a short write is ignored",
     "writes are misdirected",
+    "a torn tail is called damage",
 }
-"""What a program that is killed is enough for."""
+"""What a program that is killed is enough for; of the last, its files, which have no room left."""
 
 
 @pytest.mark.parametrize("name", HARNESSES)

@@ -28,7 +28,7 @@ from cairndb.identity import read_identity
 from cairndb.log import read_segment
 from cairndb.patch import encode_entry
 from cairndb.recovery import verify
-from doctoring import KIND, Oracle, changed, flips, lived, without
+from doctoring import KIND, Oracle, changed, flips, lived, without, world_of
 from effort import examples
 from simulated import SimulatedDirectory, World
 
@@ -320,7 +320,7 @@ def test_unreadable_sectors_are_gaps() -> None:
     """EIO within a file costs what lies there; opening is refused as foretold."""
     image = lived().image()
     names = sorted(name for name, _ in image if name.startswith("log-"))
-    directory = BadSectors(World(image), names[2])
+    directory = BadSectors(world_of(image), names[2])
     examined = examine(directory)
     assert examined.diagnosis.opening.outcome == "refuses"
     assert "can't be used: Input/output error" in examined.diagnosis.opening.error
@@ -365,7 +365,7 @@ def test_every_salvage_opens_with_a_state_that_there_was(
     seed.shuffle(cases)
     made = 0
     for case in cases[: examples(90)]:
-        source = SimulatedDirectory(World(case))
+        source = SimulatedDirectory(world_of(case))
         examined = examine(source)
         if not examined.routes:
             continue
@@ -382,7 +382,7 @@ def test_every_salvage_opens_with_a_state_that_there_was(
 def test_lost_entries_come_once_and_in_order() -> None:
     """Copies of the same update in two segments are one update."""
     image = lived().image()
-    examined = examine(SimulatedDirectory(World(image)))
+    examined = examine(SimulatedDirectory(world_of(image)))
     with closing(Files(examined.survey.files.directory, keep=False)) as opened:
         found: Iterator[Lost] = salvaging.lost_entries(opened, examined.survey, 12)
         lsns = [each.lsn for each in islice(found, 100)]
