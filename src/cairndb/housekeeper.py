@@ -268,7 +268,7 @@ class Housekeeper:
 
     def _run_helper(self, lsn: int) -> Report:
         if self._stopping:
-            raise CairnError("the database is being closed")
+            raise CairnError("the database is being closed: no checkpoint was made")
         # The helper ends itself at the end of its standard input, which comes when this process
         # dies.
         with subprocess.Popen(  # noqa: S603  our own module, by our own interpreter
@@ -289,6 +289,8 @@ class Housekeeper:
                 self._helper = None
         said = output.decode(errors="backslashreplace").strip()
         if status != 0:
+            if self._stopping:
+                raise CairnError("the database is being closed: no checkpoint was made")
             raise CairnError(f"the checkpoint helper ended with status {status}: {said}")
         return read_report(said, lsn)
 
