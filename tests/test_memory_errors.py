@@ -24,23 +24,34 @@ FATAL_SHARE = 0.1
 SCENES = ("update", "write", "rotate", "refuse", "view", "sync", "close", "recover")
 
 
-def starved(scene: str, width: int, last: int) -> tuple[int, int]:
-    """Run the program until it is through, or past `last`: allocations that failed, fatal ones."""
+def run(scene: str, first: int, width: int, last: int) -> subprocess.CompletedProcess[str]:
+    """Run the program."""
     source = Path(cairndb.__file__).parent.parent
     environment = {**os.environ, "PYTHONPATH": f"{source}{os.pathsep}{HERE}"}
+    numbers = [str(number) for number in (first, width, last)]
+    command = [sys.executable, str(HERE / "starving.py"), scene, *numbers]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def starved(scene: str, width: int, last: int) -> tuple[int, int]:
+    """Run the program until it is through, or past `last`: allocations that failed, fatal ones.
+
+    An interpreter can also survive damaged, which shows in any later place (a function that takes
+    other arguments than it says): so what goes wrong has to go wrong in a new one as well.
+    """
     first, fatal = 1, 0
     while first <= last:
-        command = [sys.executable, str(HERE / "starving.py"), scene, str(first), str(width)]
-        done = subprocess.run(
-            [*command, str(last)], env=environment, capture_output=True, text=True, check=False
-        )
+        done = run(scene, first, width, last)
         lines = done.stdout.splitlines()
+        assert lines, done.stderr
         if done.returncode == 0:
             return int(lines[-1].removeprefix("end ")), fatal
-        assert done.returncode < 0, f"after {lines[-1:]}: {done.stderr}"  # ended by a signal
-        assert lines, done.stderr
+        number = int(lines[-1])
+        if done.returncode > 0:
+            again = run(scene, number, width, number)
+            assert again.returncode <= 0, f"at {number}: {again.stderr}"
         fatal += 1
-        first = int(lines[-1]) + 1
+        first = number + 1
     return last, fatal
 
 
