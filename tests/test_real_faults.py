@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 import pytest
 
-from conftest import PROFILE
+from effort import examples
 from failing import KINDS, Case, check
 from tracing import why_not
 
@@ -116,7 +116,7 @@ def test_errors_that_do_not_end_lose_nothing(
     code: int, program: Program, evidence: Callable[[str, int], None]
 ) -> None:
     """From each call on all fail: also then what was acknowledged is there afterwards."""
-    kinds = KINDS if PROFILE == "nightly" else ("create", "write", "sync", "rename")
+    kinds = KINDS if examples(1) > 1 else ("create", "write", "sync", "rename")
 
     found = program.cases("fail ever after", code, *kinds)
 
@@ -150,7 +150,7 @@ def test_an_interrupted_call_is_made_again(
     program: Program, evidence: Callable[[str, int], None]
 ) -> None:
     """A signal at any call that may be interrupted is not to be noticed."""
-    kinds = (*REPEATED, "open", "read") if PROFILE == "nightly" else REPEATED
+    kinds = (*REPEATED, "open", "read") if examples(1) > 1 else REPEATED
 
     found = program.cases("fail", errno.EINTR, *kinds)
 
@@ -161,7 +161,7 @@ def test_an_interrupted_call_is_made_again(
 
 def test_a_kill_at_any_call_loses_nothing(program: Program) -> None:
     """Killed just before each call in turn: everything acknowledged is there."""
-    kinds = KINDS if PROFILE == "nightly" else CHANGING
+    kinds = KINDS if examples(1) > 1 else CHANGING
 
     found = program.cases("die", 0, *kinds)
 

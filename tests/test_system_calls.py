@@ -70,7 +70,7 @@ def memory() -> Iterator[Path]:
 def traced(folder: Path, *seed: str) -> list[Operation]:
     """What the real system was asked to do by one of the workloads."""
     path = folder / f"traced{''.join(seed)}.cairn"
-    paths = os.pathsep.join(map(str, (TESTS.parent / "src", TESTS)))
+    paths = os.pathsep.join(map(str, (TESTS / "fixed", TESTS.parent / "src", TESTS)))
     environment = {**os.environ, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
     program = [sys.executable, str(TESTS / "traced_workload.py"), str(path), *seed]
     lines = trace(program, folder / "trace", environment)
@@ -161,6 +161,9 @@ class Judge:
     def __init__(self, folder: Path, recover: Callable[[Path], int]) -> None:
         self._folder = folder
         self._recover = recover
+        # By day every second image has to do: there are thousands.
+        self._every = 1 if examples(1) > 1 else 2
+        self._seen: set[bytes] = set()
         self.outcomes: dict[bytes, int] = {}
 
     def check(self, operations: list[Operation], limit: int) -> None:
@@ -173,8 +176,12 @@ class Judge:
         for point in crash_points(lambda world, ledger: follow(operations, world, ledger)):
             for image in images(point.moment, limit=limit):
                 key = digest_of(image)
+                if key not in self._seen:
+                    self._seen.add(key)
+                    if len(self._seen) % self._every == 0:
+                        self.outcomes[key] = self._recover(self._written(image))
                 if key not in self.outcomes:
-                    self.outcomes[key] = self._recover(self._written(image))
+                    continue
                 assert point.acknowledged <= self.outcomes[key] <= point.submitted, point.call
 
     def _written(self, image: Image) -> Path:
