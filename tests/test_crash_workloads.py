@@ -30,6 +30,16 @@ def test_random_workloads_lose_nothing(part: int, evidence: Callable[[str, int],
     assert oracle.images > 2000
 
 
+@pytest.mark.slow
+def test_a_missing_file_is_noticed_after_random_workloads() -> None:
+    """Take any file away, or damage the last checkpoint, also where a crash left a dead branch."""
+    oracle = Oracle(lose_files=True)
+    for number in range(examples(20)):
+        for points in lives(Random(number), "a"):  # noqa: S311  reproducible, not secret
+            oracle.check(points[::-40], limit=1)
+    assert oracle.images > 500
+
+
 def test_random_workloads_do_everything() -> None:
     """Every action comes up, and every call; also a crash before there is a directory."""
     calls: Counter[str] = Counter()
