@@ -29,6 +29,7 @@ ROWS = {
     "races": "rounds in which processes raced for a database, with one owner at any moment",
     "diagnoses": "directories, damaged or crashed, diagnosed and compared with what opening did",
     "salvages": "damaged directories of which a new database was made, opened and compared",
+    "power cuts": "power cuts below a mounted ext4, xfs or btrfs: all acknowledged was found",
 }
 """Every key, and what one of it is."""
 
