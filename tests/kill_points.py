@@ -163,7 +163,7 @@ def work(path: Path, level: str, death: Death, say: Callable[[str], None]) -> No
 
     db = own_alone(path, level, death)
     for _ in range(3):
-        update(3)
+        update(2)
         db.checkpoint()
     update(2)
     db.close()

@@ -106,6 +106,9 @@ class Life:
             reached = count_once(db, key, durable=durable)
             if durable:
                 self._say(f"{key} {reached}")
+            if self._chance.random() < 0.1:
+                db.sync()
+                self._say(f"={key} {reached}")
 
     def _checkpoint(self, db: Database[Counters]) -> None:
         while self._counting:
@@ -163,6 +166,8 @@ class Reports:
         return bool(data)
 
     def _take(self, line: str) -> None:
+        if line[0] == "=":
+            return
         if line[0] in "+-~":
             self.seen.add(line[1:])
             self.said.append(line[1:])

@@ -137,23 +137,19 @@ class Promises:
     """What has to survive a power cut, by what owners say.
 
     Args:
-        level: of durability; where it doesn't promise that, what was there when a database was
-            closed.
+        level: of durability; where it doesn't promise that, what was synced.
     """
 
     def __init__(self, level: str) -> None:
         self._at_once = level == "commit"
-        self._said: dict[str, int] = {}
         self.kept: dict[str, int] = {}
 
     def take(self, said: bytes) -> None:
         """Go on by some lines."""
         for line in said.decode().splitlines():
-            if line[0] not in "+-~":
-                key, count = line.split()
-                self._said[key] = max(self._said.get(key, 0), int(count))
-            if self._at_once or line == "-closing":
-                self.kept = dict(self._said)
+            if line[0] == "=" or (self._at_once and line[0] not in "+-~"):
+                key, count = line.removeprefix("=").split()
+                self.kept[key] = max(self.kept.get(key, 0), int(count))
 
 
 class Trial:
