@@ -221,7 +221,7 @@ def test_base_and_log_that_do_not_fit_are_not_joined(tmp_path: Path) -> None:
     with closing(RealDirectory(str(path))) as directory:
         routes = examine(directory).routes
     assert [(route.base_lsn, route.position.lsn) for route in routes] == [(0, 4), (3, 3)]
-    assert "another history" in routes[1].mismatches[0]
+    assert "another history" in routes[1].notes[0]
     salvage(path, tmp_path / "saved")
     with cairndb.open(tmp_path / "saved") as db, db.view() as root:
         assert root == {"x": 1, "y": 1}

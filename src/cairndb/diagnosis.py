@@ -338,7 +338,7 @@ def _notes(
             f"from LSN {routes[0].unchecked_lsn} on the log connects by its numbers only: the "
             "running checksum can't be compared, since what comes before is damaged"
         )
-    notes += [text for route in routes[:1] for text in route.mismatches]
+    notes += [text for route in routes[:1] for text in route.notes]
     return notes
 
 

@@ -66,6 +66,8 @@ class Salvaged(msgspec.Struct):
     lost: list[Range]
     lost_readable: list[Range]
     """Of those, what is readable and doesn't connect."""
+    notes: list[str]
+    """What else is to be known of what it was made from."""
     ignored: list[dict[str, str]]
     """Files that nothing was taken from because of their condition."""
 
@@ -227,6 +229,7 @@ def salvage(
         problem=folded.problem,
         lost=lost_after(survey, folded.position.lsn),
         lost_readable=readable_after(survey, folded.position.lsn),
+        notes=route.notes,
         ignored=[],
     )
 

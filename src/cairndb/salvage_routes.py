@@ -37,6 +37,8 @@ class Step(NamedTuple):
     end: int
     first_lsn: int
     last_lsn: int
+    copied: bool
+    """Whether a segment published later should have them."""
 
 
 @dataclass
@@ -50,8 +52,8 @@ class Route:
     steps: list[Step] = field(default_factory=list)
     unchecked_lsn: int | None = None
     """From this LSN on no running checksum could be compared."""
-    mismatches: list[str] = field(default_factory=list)
-    """What has the next LSN and doesn't fit."""
+    notes: list[str] = field(default_factory=list)
+    """What a person should know of it: what doesn't fit, what was taken from elsewhere."""
 
     @property
     def base_lsn(self) -> int:
@@ -118,25 +120,31 @@ class Routes:
         for way in sorted(ways, key=lambda way: way.stop.running is None):
             known = way.stop.running is not None
             if known and way.stop.running != route.position.running:
-                route.mismatches.append(
+                route.notes.append(
                     f"{way.segment.name} has LSN {lsn + 1}, and another history before it"
                 )
                 continue
-            if not known and self._is_superseded(way.segment, lsn + 1):
+            superseded = self._is_superseded(way.segment, lsn + 1)
+            if superseded and not known:
                 continue
             last_lsn = next(stop for stop in way.run.stops if stop > lsn)
             end = way.run.stops[last_lsn]
-            step = Step(way.segment, way.stop.offset, end.offset, lsn + 1, last_lsn)
+            step = Step(way.segment, way.stop.offset, end.offset, lsn + 1, last_lsn, superseded)
             running = end.running if known else None
             if running is None:
                 running = self._running_after(step, route.position.running)
             confirmed = running in self._known.get(last_lsn, ())
             if not known and last_lsn in self._known and not confirmed:
-                route.mismatches.append(
+                route.notes.append(
                     f"the entries {lsn + 1} to {last_lsn} in {way.segment.name} aren't those that "
                     "follow here: the running checksum doesn't match"
                 )
                 continue
+            if superseded and not (route.steps and route.steps[-1].copied):
+                route.notes.append(
+                    f"LSN {lsn + 1}, and what follows it there, comes from {way.segment.name}: a "
+                    "later segment should have it, and is damaged"
+                )
             route.steps.append(step)
             route.position = Position(last_lsn, running)
             if known or confirmed:

@@ -256,8 +256,9 @@ def _show_salvaged(report: Salvaged, diagnosis: Diagnosis) -> None:
             f"from LSN {report.unchecked_lsn} on no running checksum could be compared: what comes "
             "before is damaged, and the updates connect by their numbers only"
         )
-    if report.problem:
-        output.write(report.problem)
+    for text in (report.problem, *report.notes):
+        if text:
+            output.write(text)
     for file in report.ignored:
         output.write(f"nothing taken from {file['file']}: {file['condition']}: {file['reason']}")
     if diagnosis.log.undecidable:
