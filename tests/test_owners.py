@@ -90,7 +90,7 @@ def test_by_a_bind_mount(path: Path) -> None:
         subprocess.run(["/bin/umount", "--lazy", other], check=True)
 
 
-@pytest.mark.parametrize("instead", ["nothing", "file", "directory", "link"])
+@pytest.mark.parametrize("instead", ["nothing", "file", "directory", "link", "pipe"])
 def test_whatever_becomes_of_lock(path: Path, instead: str) -> None:
     """LOCK only says who: without it, or with another, the second is refused all the same."""
     lock = path / "LOCK"
@@ -101,6 +101,8 @@ def test_whatever_becomes_of_lock(path: Path, instead: str) -> None:
         lock.mkdir()
     elif instead == "link":
         lock.symlink_to("/dev/null")
+    elif instead == "pipe":
+        os.mkfifo(lock)  # to read it would wait for a writer
     assert "another process" in refused(path)
 
 
