@@ -134,6 +134,20 @@ def test_a_checkpoint_after_the_working_directory_changed(
         assert db.checkpoint() == db.lsn
 
 
+@pytest.mark.process
+def test_the_helper_runs_nothing_from_the_working_directory(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file there that is called like a library is neither run nor in the way."""
+    elsewhere = path.with_name("elsewhere")
+    elsewhere.mkdir()
+    for name in ("msgspec", "select", "cairndb"):
+        (elsewhere / f"{name}.py").write_text("raise RuntimeError('run by the helper')")
+    with filled(path) as db:
+        monkeypatch.chdir(elsewhere)
+        assert db.checkpoint() == db.lsn
+
+
 def test_a_checkpoint_comes_by_itself(path: Path) -> None:
     """When opening would take too long, the helper process is started."""
     with cairndb.open(path, restart_target=0.0) as db:

@@ -270,9 +270,9 @@ class Housekeeper:
         if self._stopping:
             raise CairnError("the database is being closed: no checkpoint was made")
         # The helper ends itself at the end of its standard input, which comes when this process
-        # dies.
+        # dies. -P: by itself, -m would look for modules in the working directory first.
         with subprocess.Popen(  # noqa: S603  our own module, by our own interpreter
-            [sys.executable, "-m", "cairndb.checkpointer", self._path, str(lsn)],
+            [sys.executable, "-P", "-m", "cairndb.checkpointer", self._path, str(lsn)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
