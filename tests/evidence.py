@@ -26,7 +26,7 @@ ROWS = {
     "damaged": "databases with a damaged, missing, foreign or misplaced file, each opened",
     "hostile": "inputs made to mislead the decoders, most of them with right checksums",
     "kills": "owners of a database killed with SIGKILL, of which everything acknowledged was found",
-    "races": "rounds in which processes raced for a database, with one owner at any moment",
+    "races": "rounds in which processes or threads raced for a database: one owner at any moment",
     "diagnoses": "directories, damaged or crashed, diagnosed and compared with what opening did",
     "salvages": "damaged directories of which a new database was made, opened and compared",
     "power cuts": "power cuts below a mounted ext4, xfs or btrfs: all acknowledged was found",

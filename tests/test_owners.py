@@ -13,8 +13,9 @@ import cairndb
 from cairndb.errors import DatabaseFailed, DatabaseLocked
 from cairndb.files import RealDirectory
 from effort import examples
-from owning import own
+from owning import own, own_path
 from test_kill import folder, run
+from writer import Counters, check, count_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,6 +36,39 @@ def test_processes_that_race(folder: Path, seed: int, evidence: Callable[..., No
     assert counts["refused"] > 0
     assert counts["owner"] > counts["rounds"] // 2
     evidence("races", counts["rounds"])
+
+
+@pytest.mark.slow
+def test_threads_that_race(folder: Path, evidence: Callable[..., None]) -> None:
+    """Of threads that open the same directory at the same moment, one at a time has it."""
+    rounds, racers = examples(60), 4
+    barrier, owned = threading.Barrier(racers), threading.Lock()
+    wins: list[bool] = []
+
+    def race(number: int) -> None:
+        for turn in range(rounds):
+            barrier.wait(60)
+            try:
+                db = own_path(folder / "raced.cairn", lock_timeout=(turn % 2) * 60)
+            except DatabaseLocked:
+                continue
+            wins.append(owned.acquire(blocking=False))
+            count_once(db, f"racer{number}")
+            owned.release()
+            db.close()
+
+    threads = [threading.Thread(target=race, args=(number,)) for number in range(racers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # Every other round all wait until it is their turn; in the rest somebody is first.
+    assert len(wins) >= rounds // 2 * racers + (rounds + 1) // 2
+    assert all(wins)
+    with cairndb.open(folder / "raced.cairn", Counters) as db, db.view() as root:
+        check(root, db.lsn, {})
+        assert root.total == len(wins)
+    evidence("races", rounds)
 
 
 @pytest.fixture
