@@ -148,6 +148,21 @@ def test_the_helper_runs_nothing_from_the_working_directory(
         assert db.checkpoint() == db.lsn
 
 
+@pytest.mark.process
+def test_the_helper_writes_to_no_other_database(path: Path) -> None:
+    """When another database is put where an open one was, no checkpoint gets into it."""
+    with filled(path) as db:
+        path.rename(path.with_name("moved.cairn"))
+        with filled(path) as other:
+            other.checkpoint()
+            names = sorted(file.name for file in path.iterdir())
+            with pytest.raises(cairndb.CairnError, match="another database"):
+                db.checkpoint()
+            assert sorted(file.name for file in path.iterdir()) == names
+    with cairndb.open(path.with_name("moved.cairn"), Bank) as db:
+        assert balances(db) == {"alice": 100, "bob": 0}
+
+
 def test_a_checkpoint_comes_by_itself(path: Path) -> None:
     """When opening would take too long, the helper process is started."""
     with cairndb.open(path, restart_target=0.0) as db:

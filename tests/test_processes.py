@@ -136,9 +136,9 @@ def test_a_helper_without_its_owner_ends(tmp_path: Path) -> None:
     with cairndb.open(path) as db:
         with db.update() as root:
             root["x"] = "y"
-        lsn = db.lsn
+        lsn, database = db.lsn, db._engine.store.identity.database
     result = subprocess.run(
-        [sys.executable, "-m", "cairndb.checkpointer", str(path), str(lsn)],
+        [sys.executable, "-m", "cairndb.checkpointer", str(path), str(lsn), str(database)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         env={**os.environ, "PYTHONPATH": str(SOURCES)},

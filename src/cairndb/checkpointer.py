@@ -1,4 +1,4 @@
-"""The helper process that makes a checkpoint: `python -m cairndb.checkpointer DIRECTORY LSN`.
+"""The helper process that makes a checkpoint: `python -m cairndb.checkpointer DIRECTORY LSN UUID`.
 
 It folds the last checkpoint and the sealed segments after it, untyped: it imports nothing of the
 application, and every checkpoint proves anew that the log can be replayed. It writes under a
@@ -23,6 +23,7 @@ from cairndb.errors import CairnError, CorruptError
 from cairndb.files import RealDirectory, random_nonce
 from cairndb.fold import Fold
 from cairndb.housekeeper import Report
+from cairndb.identity import read_identity
 from cairndb.patch import decode_entries, decode_operations
 from cairndb.recovery import read_chain
 
@@ -135,12 +136,23 @@ def _end_with_owner() -> None:
         raise CairnError("the owner has ended")
 
 
+def _directory_of(path: str, database: str) -> RealDirectory:
+    directory = RealDirectory(path)
+    # The owner goes by its descriptor, and doesn't notice when names change.
+    if str(read_identity(directory).database) != database:
+        raise CairnError(
+            f"{path} is another database than the one that was opened there: "
+            "rename them back, or close the database and open it where it is now"
+        )
+    return directory
+
+
 def main() -> int:
     """What the owner starts; prints a `Report`, or what went wrong."""
     os.nice(_NICENESS)
-    path, lsn = sys.argv[1:]
+    path, lsn, database = sys.argv[1:]
     try:
-        with closing(RealDirectory(path)) as directory:
+        with closing(_directory_of(path, database)) as directory:
             report = make_checkpoint(directory, int(lsn), _end_with_owner)
     except (CairnError, OSError) as error:
         sys.stdout.write(f"{error}\n")

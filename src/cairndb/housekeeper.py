@@ -271,8 +271,9 @@ class Housekeeper:
             raise CairnError("the database is being closed: no checkpoint was made")
         # The helper ends itself at the end of its standard input, which comes when this process
         # dies. -P: by itself, -m would look for modules in the working directory first.
+        database = str(self._engine.store.identity.database)
         with subprocess.Popen(  # noqa: S603  our own module, by our own interpreter
-            [sys.executable, "-P", "-m", "cairndb.checkpointer", self._path, str(lsn)],
+            [sys.executable, "-P", "-m", "cairndb.checkpointer", self._path, str(lsn), database],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
