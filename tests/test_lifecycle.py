@@ -11,10 +11,14 @@ import pytest
 
 import cairndb
 from bank import Bank, balances, filled
+from owning import HelperInside, own_path
 from threads import Aside, wait_until
+from writer import count_once
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from cairndb.housekeeper import Report
 
 
 @pytest.fixture
@@ -161,6 +165,26 @@ def test_the_helper_writes_to_no_other_database(path: Path) -> None:
             assert sorted(file.name for file in path.iterdir()) == names
     with cairndb.open(path.with_name("moved.cairn"), Bank) as db:
         assert balances(db) == {"alice": 100, "bob": 0}
+
+
+def test_a_checkpoint_that_vanishes_is_told(path: Path) -> None:
+    """If the helper's file can't be read back, that is a CairnError, and the next one succeeds."""
+
+    class Losing(HelperInside):
+        lost = False
+
+        def _run_helper(self, lsn: int) -> Report:
+            report = super()._run_helper(lsn)
+            if not Losing.lost:
+                Losing.lost = True
+                (path / report.file).unlink()
+            return report
+
+    with own_path(path, helper=Losing) as db:
+        count_once(db, "key")
+        with pytest.raises(cairndb.CairnError, match="read back"):
+            db.checkpoint()
+        assert db.checkpoint() == db.lsn
 
 
 def test_a_checkpoint_comes_by_itself(path: Path) -> None:
