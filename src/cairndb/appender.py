@@ -361,7 +361,7 @@ class Appender:
             old.finish(next_lsn)
             return
         for segment, end in place.unsealed:
-            seal_segment(self.directory, segment, end.offset, end.position.lsn + 1, next_lsn)
+            seal_segment(self.directory, segment, end.offset, end.position.lsn + 1)
 
     def _allocate(
         self, header: SegmentHeader, tail: Sequence[Piece], entry_bytes: int

@@ -332,7 +332,11 @@ def search(
             reader = _reader_at(read, nonce, candidate, size)
             frame = next(iter(reader), None)
             if frame is None:
-                resume = max(resume, reader.claimed_end if reader.claimed_end <= size else 0)
+                claimed = reader.claimed_end if reader.claimed_end <= size else 0
+                if claimed > resume:
+                    # In use, though it ends with zeros: a seal must not go where nobody looks.
+                    resume = claimed
+                    yield claimed, None
             else:
                 resume = frame.end
                 yield frame.end, frame

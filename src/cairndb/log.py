@@ -241,20 +241,18 @@ def publish_segment(
     return LiveSegment(Segment(name, header, len(head)), file, capacity, end)
 
 
-def seal_segment(
-    directory: Directory, segment: Segment, offset: int, next_lsn: int, seal_lsn: int
-) -> None:
+def seal_segment(directory: Directory, segment: Segment, offset: int, next_lsn: int) -> None:
     """Seal a segment of an earlier owner, if it isn't yet, and sync it.
 
     Where nothing but zeros follows the good frames, they are cut off. Else the seal goes after the
-    last byte that was ever written, and everything stays as it is.
+    last byte that was ever written, and everything stays as it is. It proves no more than what is
+    trusted here: what was superseded must not seem to have been durable.
 
     Args:
         directory: where.
         segment: which.
         offset: where its trusted part ends.
-        next_lsn: what would follow there.
-        seal_lsn: the next LSN of the log; everything before it is durable.
+        next_lsn: what would follow there; everything before it is durable.
     """
     file = directory.open(segment.name, write=True)
     try:
@@ -266,7 +264,7 @@ def seal_segment(
         if sealed or rest.sealed:
             return
         file.write(
-            rest.used_end, encode_frame(nonce, rest.used_end, seal_lsn, SEAL, b"", seal_lsn - 1)
+            rest.used_end, encode_frame(nonce, rest.used_end, next_lsn, SEAL, b"", next_lsn - 1)
         )
         file.sync()
         if rest.used_end == reader.offset:

@@ -74,7 +74,7 @@ def check_checkpoints(
             if running.get(found.lsn, found.running) != found.running:
                 yield CorruptError(path, 0, f"it isn't the fold of this log up to LSN {found.lsn}")
             yield from _zeros(_Part(file, path), header_bytes(file.read), checkpoint.begin)
-            yield from _padding(_Part(file, path), found.nonce, checkpoint.begin, 1)
+            yield from _padding(_Part(file, path), found.nonce, checkpoint.begin, file.size(), 1)
         finally:
             file.close()
 
@@ -93,12 +93,13 @@ def check_segments(chain: Chain) -> Iterator[CorruptError]:
         part = _Part(file, path_in(chain.files.directory, segment.name))
         header = segment.header
         yield from _zeros(part, header_bytes(file.read), segment.begin)
-        yield from _padding(part, header.nonce, segment.begin, header.first_lsn)
         after = [s for s in chain.segments if publication(s.name) > publication(segment.name)]
+        trusted = segment.begin if after else chain.newest.trusted.offset
+        if after and after[0].header.predecessor_nonce == header.nonce:
+            trusted = after[0].header.predecessor_end
+        # Of what was never proven, a crash may have left the end of a frame, and not its padding.
+        yield from _padding(part, header.nonce, segment.begin, trusted, header.first_lsn)
         if after:
-            trusted = segment.begin
-            if after[0].header.predecessor_nonce == header.nonce:
-                trusted = after[0].header.predecessor_end
             sealed = complete or after[0] is not newest
             yield from _seal(part, segment, trusted, must=sealed)
         chain.files.done(segment.name)
@@ -121,8 +122,10 @@ def _zeros(part: _Part, start: int, end: int) -> Iterator[CorruptError]:
             return
 
 
-def _padding(part: _Part, nonce: bytes, begin: int, next_lsn: int) -> Iterator[CorruptError]:
-    for frame in FrameReader(part.file.read, nonce, begin, part.file.size(), next_lsn):
+def _padding(
+    part: _Part, nonce: bytes, begin: int, end: int, next_lsn: int
+) -> Iterator[CorruptError]:
+    for frame in FrameReader(part.file.read, nonce, begin, end, next_lsn):
         yield from _zeros(part, frame.offset + HEAD_BYTES + len(frame.payload) + 4, frame.end)
 
 
@@ -135,5 +138,5 @@ def _seal(part: _Part, segment: Segment, start: int, *, must: bool) -> Iterator[
         yield CorruptError(part.path, start, "the seal that should follow isn't there, or is bad")
     elif rest.sealed and (seal is None or seal.count != SEAL):
         yield CorruptError(part.path, rest.used_end, "there is something behind the seal")
-    elif seal is not None:
+    elif seal is not None and must:
         yield from _zeros(part, seal.offset + HEAD_BYTES + 4, seal.end)
