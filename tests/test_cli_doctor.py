@@ -73,7 +73,7 @@ def test_from_a_refused_open_to_a_rescued_state(
     damage(path)
     with pytest.raises(cairndb.CorruptError) as caught:
         cairndb.open(path, Bank)
-    shown = str(caught.value).split("'")[1]
+    shown = str(caught.value).rpartition(": ")[2]
     assert shown == f"cairn doctor {path}"
     monkeypatch.chdir(tmp_path)
     shown = cairn(*shlex.split(shown)[1:], code=1)
@@ -86,6 +86,22 @@ def test_from_a_refused_open_to_a_rescued_state(
     with cairndb.open(tmp_path / "bank-salvaged.cairn", Bank) as db, db.view() as bank:
         assert bank.accounts["alice"].balance == 0
         assert db.lsn == 2
+
+
+def test_every_refusal_names_the_directory(path: Path, tmp_path: Path) -> None:
+    """Whether a file is to blame or the directory, the command is about the directory."""
+    spaced = path.rename(tmp_path / "my bank.cairn")
+    command = f": cairn doctor {shlex.quote(str(spaced))}"
+    identity = (spaced / "DATABASE").read_bytes()
+    (spaced / "DATABASE").write_bytes(identity[:40])
+    with pytest.raises(cairndb.CorruptError) as caught:
+        cairndb.open(spaced, Bank)
+    assert str(caught.value).endswith(command)
+    (spaced / "DATABASE").write_bytes(identity)
+    next(spaced.glob("log-*")).unlink()
+    with pytest.raises(cairndb.CorruptError) as caught:
+        cairndb.open(spaced, Bank)
+    assert str(caught.value).endswith(command)
 
 
 def test_lost_updates_are_written_for_people(cairn: Cairn, path: Path, tmp_path: Path) -> None:

@@ -86,8 +86,8 @@ class CorruptError(CairnError):
     def __str__(self) -> str:
         return (
             f"{self.file}: at byte {self.offset}: {self.reason}. Nothing was changed. "
-            f"Keep a copy of the directory; 'cairn doctor {_directory_of(self.file)}' shows what "
-            "is whole and what can be saved."
+            "Keep a copy of the directory. To see what is whole and what can be saved: "
+            f"cairn doctor {_directory_of(self.file)}"
         )
 
 

@@ -34,8 +34,8 @@ def verify(
     if count := len(report["findings"]):
         raise output.Negative(
             f"{database}: {count} finding{'s' if count > 1 else ''}; nothing was changed. "
-            f"Keep a copy of the directory; 'cairn doctor {shlex.quote(str(database))}' shows "
-            "what can be saved"
+            "Keep a copy of the directory. To see what can be saved: "
+            f"cairn doctor {shlex.quote(str(database))}"
         )
 
 
