@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -22,7 +23,7 @@ from doctoring import (
     without,
     world_of,
 )
-from simulated import Image, SimulatedDirectory, World
+from simulated import Image, SimulatedDirectory, SimulatedFile, World
 
 if TYPE_CHECKING:
     from cairndb.diagnosis import Diagnosis
@@ -313,6 +314,35 @@ def test_an_owner_at_work_is_no_damage(*, checkpoints: bool) -> None:
     found = examine(Busy(history, 6, checkpoints=checkpoints)).diagnosis
     assert found.healthy
     assert found.opening.lsn == len(history.states) - 1
+
+
+class Vanishing(SimulatedDirectory):
+    """A directory in which a file is removed when any has been opened so often."""
+
+    def __init__(self, world: World, name: str, opened: int) -> None:
+        super().__init__(world)
+        self.name = name
+        self.left = opened
+
+    def open(self, name: str, *, write: bool = False) -> SimulatedFile:
+        """A file, if it is still there."""
+        self.left -= 1
+        if not self.left:
+            self.world.names.pop(self.name)
+        return super().open(name, write=write)
+
+
+def test_a_file_that_is_removed_meanwhile_is_no_damage(history: History) -> None:
+    """One that an owner doesn't need any more, at every moment of the reading."""
+    image = history.image()
+    for unneeded in (checkpoints_of(image)[0], segments_of(image)[0]):
+        for opened in count(1):
+            directory = Vanishing(World(image), unneeded, opened)
+            found = examine(directory).diagnosis
+            assert found.healthy, (unneeded, opened, found.verdict)
+            if directory.left > 0:
+                break
+        assert opened > 30
 
 
 def test_any_byte_of_a_header_but_its_nonce_can_go(history: History) -> None:

@@ -19,7 +19,7 @@ import msgspec
 
 from cairndb.chain import Files
 from cairndb.diagnosis_files import FileReport, Judge
-from cairndb.errors import CorruptError
+from cairndb.errors import CairnError, CorruptError
 from cairndb.frame import frame_at
 from cairndb.patch import decode_entries
 from cairndb.prediction import Prediction, predict
@@ -127,6 +127,7 @@ def examine(directory: Directory) -> Examined:
         directory: not locked; nothing is changed.
 
     Raises:
+        CairnError: an owner changes it all the time.
         OSError: the directory itself can't be read.
     """
     before = None
@@ -144,7 +145,7 @@ def examine(directory: Directory) -> Examined:
         if calm or seen == before:
             return examined
         before = seen
-    return _once(directory)
+    raise CairnError(f"{directory.path}: its files change faster than they can be read; try again")
 
 
 def _once(directory: Directory) -> Examined:

@@ -133,6 +133,9 @@ class Judge:
 
     def _judge(self, report: FileReport, file: SegmentFile) -> None:
         """Of a segment with a good header: is it on the chain, and good as far as it must be."""
+        if not file.runs:
+            report.condition, report.reason = "unknown", "it was removed while it was looked at"
+            return
         on_chain = file.name in {segment.name for segment in self.chain}
         successor = self._successors.get(file.name)
         if not on_chain:

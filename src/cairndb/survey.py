@@ -11,8 +11,8 @@ header. Frames verify with the right nonce only.
 from __future__ import annotations
 
 from collections import Counter as Tally
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cairndb.chain import check_database
@@ -28,7 +28,7 @@ from cairndb.log import SegmentHeader, parse_segment_name, segment_name
 from cairndb.survey_frames import Proof, Run, SegmentFile, Surveyed, patient_reader, scan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from uuid import UUID
 
     from cairndb.chain import Files
@@ -163,27 +163,23 @@ class Survey:
                 except CorruptError as error:
                     file.error = error
         for checkpoint in filter(self.is_ours, self.checkpoints):
-            with self._reading(checkpoint) as opened:
-                self._verify(checkpoint, opened)
+            self._read(checkpoint, partial(self._verify, checkpoint))
         interesting = {0}
         interesting |= {s.first_lsn - 1 for s in self.segments if s.header and self.is_ours(s)}
         interesting |= {c.header.lsn for c in self.checkpoints if c.header and self.is_ours(c)}
         for segment in self.segments:
-            with self._reading(segment) as opened:
-                self._read_segment(segment, opened, interesting)
+            self._read(segment, partial(self._read_segment, segment, interesting))
         # Once more where copies of the same entries overlap: at the ends of one the other goes on.
         ends = {lsn for s in self.segments for r in s.runs for lsn in (r.first_lsn - 1, r.last_lsn)}
         ends -= interesting
         for segment in self.segments:
             if any(_lacks(run, ends) for run in segment.runs):
-                with self._reading(segment) as opened:
-                    self._read_segment(segment, opened, interesting | ends)
+                self._read(segment, partial(self._read_segment, segment, interesting | ends))
 
-    @contextmanager
-    def _reading(self, found: Surveyed) -> Iterator[File]:
-        """Open a file; what goes wrong in the block is kept with it."""
+    def _read(self, found: Surveyed, work: Callable[[File], None]) -> None:
+        """Read a file; what goes wrong is kept with it."""
         try:
-            yield self.files.open(found.name)
+            work(self.files.open(found.name))
         except FileNotFoundError:
             self.vanished = True
         except OSError as error:
@@ -199,7 +195,7 @@ class Survey:
         except CorruptError as error:
             found.error = found.error or error
 
-    def _read_segment(self, segment: SegmentFile, file: File, interesting: set[int]) -> None:
+    def _read_segment(self, segment: SegmentFile, interesting: set[int], file: File) -> None:
         if segment.header is not None:
             if self.is_ours(segment):
                 scan(segment, patient_reader(file), interesting)
