@@ -28,7 +28,7 @@ from cairndb.identity import read_identity
 from cairndb.log import read_segment
 from cairndb.patch import encode_entry
 from cairndb.recovery import verify
-from doctoring import KIND, Oracle, changed, flips, lived, without, world_of
+from doctoring import KIND, Oracle, changed, flips, lived, without
 from effort import examples
 from simulated import SimulatedDirectory, World
 
@@ -316,25 +316,13 @@ def test_types_and_schema_are_carried_over(source: Path, tmp_path: Path) -> None
         cairndb.open(tmp_path / "saved", Account)
 
 
-def test_unreadable_sectors_are_gaps() -> None:
-    """EIO within a file costs what lies there; opening is refused as foretold."""
-    image = lived().image()
-    names = sorted(name for name, _ in image if name.startswith("log-"))
-    directory = BadSectors(world_of(image), names[2])
-    examined = examine(directory)
-    assert examined.diagnosis.opening.outcome == "refuses"
-    assert "can't be used: Input/output error" in examined.diagnosis.opening.error
-    assert examined.routes[0].position.lsn == 10
-    readable = examined.diagnosis.log.readable
-    assert readable[-1][1] == 23
+class BadSector(SimulatedDirectory):
+    """A directory with a file of which some bytes can't be read."""
 
-
-class BadSectors(SimulatedDirectory):
-    """A directory with a file whose second block can't be read."""
-
-    def __init__(self, world: World, name: str) -> None:
+    def __init__(self, world: World, name: str, offset: int) -> None:
         super().__init__(world)
         self.bad = name
+        self.offset = offset
 
     def open(self, name: str, *, write: bool = False) -> Any:
         """A file, bad or not."""
@@ -343,12 +331,24 @@ class BadSectors(SimulatedDirectory):
             read = file.read
 
             def failing(offset: int, length: int) -> bytes:
-                if offset + length > 4096 and offset < 4096 + 512:
+                if offset + length > self.offset and offset < self.offset + 512:
                     raise OSError(errno.EIO, os.strerror(errno.EIO), file.path)
                 return read(offset, length)
 
             file.read = failing  # type: ignore[method-assign]
         return file
+
+
+@pytest.mark.parametrize(("offset", "lsn"), [(0, 23), (4096, 10)])
+def test_an_unreadable_sector_is_a_gap(offset: int, lsn: int) -> None:
+    """EIO costs what lies there, and of a header nothing; opening is refused as foretold."""
+    image = lived().image()
+    names = sorted(name for name, _ in image if name.startswith("log-"))
+    examined = examine(BadSector(world_of(image), names[2], offset))
+    assert examined.diagnosis.opening.outcome == "refuses"
+    assert "can't be used: Input/output error" in examined.diagnosis.opening.error
+    assert examined.routes[0].position.lsn == lsn
+    assert examined.diagnosis.log.known_lsn == 23
 
 
 @pytest.mark.slow

@@ -93,6 +93,7 @@ class Choice(msgspec.Struct):
     loses: list[Range]
     text: str
     command: str
+    """Empty if there is nothing to do."""
     unchecked_lsn: int | None = None
 
 
@@ -239,7 +240,7 @@ def _next_time(survey: Survey, lsn: int) -> str | None:
     if not later:
         return None
     _, segment, run = min(later, key=lambda found: found[0])
-    return _time_of(survey, segment, run.offset, 0)
+    return _time_of(survey, segment, run.first_frame, 0)
 
 
 def _runs(survey: Survey) -> list[tuple[SegmentFile, Run]]:
@@ -270,9 +271,8 @@ def _choices(
     reached = 0
     if prediction.error is None and not prediction.creates:
         reached = prediction.lsn
-        text = f"open it as it is: that gives the state at LSN {reached}"
-        command = f"cairn stats {shlex.quote(path)}"
-        choices.append(Choice("open", reached, lost_after(survey, reached), text, command))
+        text = f"nothing: opening gives the state at LSN {reached}"
+        choices.append(Choice("open", reached, lost_after(survey, reached), text, ""))
     ends = set()
     for number, route in enumerate(routes):
         lsn = route.position.lsn

@@ -83,7 +83,7 @@ class Survey:
         try:
             file = self.files.open(name)
             found.size = file.size()
-            magic = file.read(0, MAGIC_BYTES)
+            magic = patient_reader(file)(0, MAGIC_BYTES)
             if magic == SEGMENT_MAGIC or (kind == "segment" and magic != CHECKPOINT_MAGIC):
                 found = self._look_at_segment(found, file)
             elif magic == CHECKPOINT_MAGIC or kind == "checkpoint":
@@ -123,6 +123,8 @@ class Survey:
             segment.content = segment_name(header.first_lsn, header.epoch)
         except CairnError as error:
             segment.error = error
+        except OSError as error:
+            segment.error = _unreadable(path_in(directory, name), error)
         self._check_name(segment)
         return segment
 

@@ -57,8 +57,10 @@ class Run:
     """The running checksum at `last_lsn`, if it is known."""
     frames: int = 0
     marks: int = 0
+    first_frame: int = -1
+    """Where the first frame with entries begins."""
     last_frame: int = -1
-    """Where the last frame with entries begins."""
+    """Where the last one does."""
     stops: dict[int, Stop] = field(default_factory=dict)
     """By LSN: the last entry before the place."""
 
@@ -70,6 +72,8 @@ class Run:
         if not frame.entries:
             return
         self.last_frame = frame.offset
+        if self.first_frame < 0:
+            self.first_frame = frame.offset
         self.last_lsn = frame.first_lsn + frame.entries - 1
         if self.running is not None:
             self.running = running_checksum(frame.payload, self.running)

@@ -230,7 +230,8 @@ def _show_choice(choice: Choice) -> None:
         output.write(f"    loses LSN {_ranges(choice.loses)}")
     if choice.unchecked_lsn is not None:
         output.write(f"    unchecked from LSN {choice.unchecked_lsn} on")
-    output.write(f"    {choice.command}")
+    if choice.command:
+        output.write(f"    {choice.command}")
 
 
 def _range(lsns: Range) -> str:
