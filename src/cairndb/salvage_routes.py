@@ -8,9 +8,10 @@ running checksum of everything before it:
    different histories, and don't fit together.
 2. Of several segments that have the next entry the one published last is right. What the others
    have was written again into it.
-3. Behind a bad place the running checksum isn't known. Entries there connect by their LSN, if no
-   segment published later begins at or before it; and the next position that a header names must
-   come out. Where none does, the route says from which LSN on it is unchecked.
+3. Behind a bad place the running checksum isn't known. Entries there connect by their LSN; if a
+   header names the position at their end, that must come out, and if a segment published later
+   begins at or before them, there must be such a header. Where there is none, the route says from
+   which LSN on it is unchecked.
 """
 
 from __future__ import annotations
@@ -59,6 +60,14 @@ class Route:
     def base_lsn(self) -> int:
         """The LSN of the checkpoint; 0 without."""
         return self.base.header.lsn if self.base is not None and self.base.header else 0
+
+
+def _goes_on(route: Route, step: Step) -> bool:
+    """Whether a step goes on in a run that the route has come through, and that was checked."""
+    if not route.steps or route.unchecked_lsn is not None:
+        return False
+    last = route.steps[-1]
+    return last.segment is step.segment and last.end == step.offset
 
 
 class _Way(NamedTuple):
@@ -117,42 +126,43 @@ class Routes:
         """Take one more step, if there is one."""
         lsn = route.position.lsn
         ways = self._ways.get(lsn, [])
-        for way in sorted(ways, key=lambda way: way.stop.running is None):
-            known = way.stop.running is not None
-            if known and way.stop.running != route.position.running:
+        return any(
+            self._take(route, way) for way in sorted(ways, key=lambda way: way.stop.running is None)
+        )
+
+    def _take(self, route: Route, way: _Way) -> bool:
+        """Go on to the next stop of a run, if that fits."""
+        (lsn, running), name = route.position, way.segment.name
+        if way.stop.running not in {None, running}:
+            route.notes.append(f"{name} has LSN {lsn + 1}, and another history before it")
+            return False
+        last_lsn = next(stop for stop in way.run.stops if stop > lsn)
+        end, copied = way.run.stops[last_lsn], self._is_superseded(way.segment, lsn + 1)
+        step = Step(way.segment, way.stop.offset, end.offset, lsn + 1, last_lsn, copied)
+        known = way.stop.running is not None or _goes_on(route, step)
+        running = self._running_after(step, running) if end.running is None else end.running
+        confirmed = running in self._known.get(last_lsn, ())
+        if not known and not confirmed:
+            if last_lsn in self._known:
                 route.notes.append(
-                    f"{way.segment.name} has LSN {lsn + 1}, and another history before it"
+                    f"LSN {lsn + 1} to {last_lsn} in {name} aren't those that follow here: the "
+                    "running checksum doesn't match"
                 )
-                continue
-            superseded = self._is_superseded(way.segment, lsn + 1)
-            if superseded and not known:
-                continue
-            last_lsn = next(stop for stop in way.run.stops if stop > lsn)
-            end = way.run.stops[last_lsn]
-            step = Step(way.segment, way.stop.offset, end.offset, lsn + 1, last_lsn, superseded)
-            running = end.running if known else None
-            if running is None:
-                running = self._running_after(step, route.position.running)
-            confirmed = running in self._known.get(last_lsn, ())
-            if not known and last_lsn in self._known and not confirmed:
-                route.notes.append(
-                    f"the entries {lsn + 1} to {last_lsn} in {way.segment.name} aren't those that "
-                    "follow here: the running checksum doesn't match"
-                )
-                continue
-            if superseded and not (route.steps and route.steps[-1].copied):
-                route.notes.append(
-                    f"LSN {lsn + 1}, and what follows it there, comes from {way.segment.name}: a "
-                    "later segment should have it, and is damaged"
-                )
-            route.steps.append(step)
-            route.position = Position(last_lsn, running)
-            if known or confirmed:
-                route.unchecked_lsn = None
-            elif route.unchecked_lsn is None:
-                route.unchecked_lsn = lsn + 1
-            return True
-        return False
+                return False
+            if copied:
+                return False
+        if copied and not (route.steps and route.steps[-1].copied):
+            route.notes.append(
+                f"LSN {lsn + 1}, and what follows it there, comes from {name}: a later segment "
+                "should have it, and is damaged"
+            )
+        route.steps.append(step)
+        route.position = Position(last_lsn, running)
+        if known or confirmed:
+            route.unchecked_lsn = None
+        elif route.unchecked_lsn is None:
+            route.unchecked_lsn = lsn + 1
+        return True
 
     def _is_superseded(self, segment: SegmentFile, lsn: int) -> bool:
         return any(
