@@ -204,7 +204,14 @@ class Oracle:
                 begin = self._segments[frame.file].begin
                 if content[:begin] == self._contents[frame.file][:begin]:
                     return True
-                if name == frame.file and self._names_nonce(frame.file, content, now):
+                # A copy of what a later segment should have needs more than its LSN to connect.
+                later = any(
+                    other > frame.file
+                    and (parse_segment_name(other) or (0, 0))[1] <= frame.last_lsn
+                    for other in filter(parse_segment_name, now)
+                )
+                named = name == frame.file and self._names_nonce(frame.file, content, now)
+                if named and not later:
                     return True
         return False
 
