@@ -167,7 +167,7 @@ class Survey:
         for checkpoint in filter(self.is_ours, self.checkpoints):
             self._read(checkpoint, partial(self._verify, checkpoint))
         interesting = {0}
-        interesting |= {s.first_lsn - 1 for s in self.segments if s.header and self.is_ours(s)}
+        interesting |= {s.first_lsn - 1 for s in self.segments if not s.header or self.is_ours(s)}
         interesting |= {c.header.lsn for c in self.checkpoints if c.header and self.is_ours(c)}
         for segment in self.segments:
             self._read(segment, partial(self._read_segment, segment, interesting))
