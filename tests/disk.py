@@ -23,6 +23,15 @@ class Change(NamedTuple):
         before = content[: self.offset].ljust(self.offset, b"\0")
         return before + self.data + content[self.offset + len(self.data) :]
 
+    def without(self, other: "Change") -> "list[Change]":
+        """What is left of a write where another one isn't written over it."""
+        if self.data is None or other.data is None:
+            return [self]
+        start, end = other.offset - self.offset, other.offset + len(other.data) - self.offset
+        head = Change(self.offset, self.data[: max(0, start)])
+        tail = Change(max(self.offset, self.offset + end), self.data[max(0, end) :])
+        return [part for part in (head, tail) if part.data]
+
 
 Changes = tuple[Change, ...]
 

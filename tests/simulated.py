@@ -8,7 +8,8 @@ interface over it. What a crash may leave is said in `survivors`; the numbers ar
 - Names are apart from contents: until the directory is synced each creation, renaming and removal
   may be missing. Those of the same name or the same file keep their order, others overtake each
   other. The directory itself has a name in a parent, which is another thing again. (3)
-- What a failed sync should have covered stays uncertain for ever: no later sync covers it. (4)
+- What a failed sync should have covered stays uncertain: no later sync covers it, but of what has
+  been written again since. (4)
 
 A kill is another thing: a new `SimulatedDirectory` on the same world sees the cache, and what
 wasn't synced is still uncertain.
@@ -177,8 +178,10 @@ class SimulatedFile:
             meanwhile()
         if entered and not self._world.skip():
             inode.durable = applied(inode.durable, tuple(inode.pending[:entered]))
-            # The size is settled with this; lost bytes aren't.
+            # Settled with this are the size, and what was written again; other lost bytes aren't.
             inode.lost = [change for change in inode.lost if change.data is not None]
+            for written in inode.pending[:entered]:
+                inode.lost = [part for lost in inode.lost for part in lost.without(written)]
             del inode.pending[:entered]
 
     def allocate(self, length: int) -> None:

@@ -43,7 +43,7 @@ from cairndb.frame import (
     encode_frame,
     encode_header,
     frame_bytes,
-    scan_rest,
+    search,
 )
 from cairndb.publishing import publish
 
@@ -242,7 +242,7 @@ def publish_segment(
 
 
 def seal_segment(directory: Directory, segment: Segment, offset: int, next_lsn: int) -> None:
-    """Seal a segment of an earlier owner, if it isn't yet, and sync it.
+    """Have a segment of an earlier owner sealed, on disk.
 
     Where nothing but zeros follows the good frames, they are cut off. Else the seal goes after the
     last byte that was ever written, and everything stays as it is. It proves no more than what is
@@ -259,16 +259,20 @@ def seal_segment(directory: Directory, segment: Segment, offset: int, next_lsn: 
         size = file.size()
         nonce = segment.header.nonce
         reader = FrameReader(file.read, nonce, offset, size, next_lsn)
-        sealed = any(frame.count == SEAL for frame in reader)
-        rest = scan_rest(file.read, nonce, reader.offset, size, possible_lsns(segment, size))
-        if sealed or rest.sealed:
-            return
-        file.write(
-            rest.used_end, encode_frame(nonce, rest.used_end, next_lsn, SEAL, b"", next_lsn - 1)
-        )
+        seals = [frame.offset for frame in reader if frame.count == SEAL]
+        used_end = reader.offset
+        for end, frame in search(file.read, nonce, used_end, size, possible_lsns(segment, size)):
+            used_end = max(used_end, end)
+            seals += [frame.offset] if frame is not None and frame.count == SEAL else []
+        if seals:
+            # Seen in the cache: whoever wrote it may have failed to sync it, and a sync that
+            # succeeds proves nothing of that. What is written again is synced.
+            file.write(seals[-1], file.read(seals[-1], EMPTY_FRAME_BYTES))
+        else:
+            file.write(used_end, encode_frame(nonce, used_end, next_lsn, SEAL, b"", next_lsn - 1))
         file.sync()
-        if rest.used_end == reader.offset:
-            file.truncate(rest.used_end + EMPTY_FRAME_BYTES)
+        if not seals and used_end == reader.offset:
+            file.truncate(used_end + EMPTY_FRAME_BYTES)
     finally:
         file.close()
 
