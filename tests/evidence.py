@@ -83,11 +83,18 @@ def shortfall(text: str, tier: str, counts: Mapping[str, int]) -> list[str]:
 
 def rewritten(text: str, tier: str, counts: Mapping[str, int]) -> str:
     """A document with one column of its table written anew."""
-    columns = {name: promised(text, name) for name in TIERS} | {tier: dict(counts)}
-    lines = ["| what was tried | by `make test` | by `make nightly` |", "| --- | ---: | ---: |"]
+    found = {key: _at_least(count) for key, count in counts.items()}
+    columns = {name: promised(text, name) for name in TIERS} | {tier: found}
+    lines = ["| tried, at least | by `make test` | by `make nightly` |", "| --- | ---: | ---: |"]
     for key, what in ROWS.items():
         cells = " | ".join(f"{columns[name].get(key, 0):,}" for name in TIERS)
         lines.append(f"| {what} | {cells} |")
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
     return "\n".join([f"{before}{BEGIN}\n", *lines, f"\n{END}{after}"])
+
+
+def _at_least(count: int) -> int:
+    """A count with two digits, rounded down: where threads are at work no two runs are the same."""
+    unit = 10 ** max(0, len(str(count)) - 2)
+    return count // unit * unit

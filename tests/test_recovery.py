@@ -91,7 +91,7 @@ def test_a_segment_of_another_copy_supersedes_nothing_that_was_proven() -> None:
     session.commit(8)
     for name in set(segments_of(other.world)) - set(segments_of(world)):
         moved(name, other.world, world)
-    with pytest.raises(CorruptError, match="one of the two belongs to another copy"):
+    with pytest.raises(CorruptError, match="of another copy goes on before it"):
         reopened(world)
 
 

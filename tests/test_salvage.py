@@ -28,7 +28,7 @@ from cairndb.identity import read_identity
 from cairndb.log import read_segment
 from cairndb.patch import encode_entry
 from cairndb.recovery import verify
-from doctoring import KIND, Oracle, changed, flips, lived, without
+from doctoring import KIND, Oracle, changed, flips, lived, without, world_of
 from effort import examples
 from simulated import SimulatedDirectory, World
 

@@ -138,32 +138,26 @@ class Chain:
             after = (s for s in self.segments if publication(s.name) > publication(segment.name))
             self._check_rest(segment, segment.begin, next(after))
         self.newest = self._read_newest(max(header_lsn, base.lsn))
-        trusted = self.newest.trusted
-        if trusted.position.lsn < base.lsn:
-            # Also where the frame is in the tail, which nothing compares with the base.
-            raise self._corrupt(self.segments[-1], trusted.offset, _WITHIN)
+        offset, (trusted_lsn, _) = self.newest.trusted
+        if trusted_lsn < base.lsn:  # a frame in the tail, which nothing compares with the base
+            raise self._corrupt(self.segments[-1], offset, _WITHIN)
 
     def _check_rest(self, segment: Segment, start: int, successor: Segment) -> None:
         """Raise CorruptError if what a successor doesn't take over was proven all the same.
 
-        So that a segment of a copy of this database, which went its own way, isn't taken for the
-        one that follows here.
+        A segment of a copy of this database, which went its own way, isn't what follows here.
         """
         file = self.files.open(segment.name)
         size = file.size()
-        if start > size:
-            # Not left to the reader, which would ask for as much memory as the frames claim.
+        if start > size:  # not left to the reader, which would ask for the memory first
             reason = f"the file ends here, and {successor.name} says that it goes on to {start}"
             raise self._corrupt(segment, size, reason)
         lsns = possible_lsns(segment, size)
         rest = scan_rest(file.read, segment.header.nonce, start, size, lsns)
         self.files.done(segment.name)
         if rest.durable_lsn >= successor.header.first_lsn:
-            reason = (
-                f"everything up to LSN {rest.durable_lsn} is known to have been synced, and "
-                f"{successor.name} goes on after LSN {successor.header.first_lsn - 1}: one of the "
-                "two belongs to another copy of this database"
-            )
+            known = f"LSN {rest.durable_lsn} is known to have been synced"
+            reason = f"{known}, and {successor.name} of another copy goes on before it"
             raise self._corrupt(segment, start, reason)
 
     def _read_newest(self, header_lsn: int) -> Newest:
