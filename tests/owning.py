@@ -17,7 +17,7 @@ import cairndb
 from cairndb import database, opening
 from cairndb.checkpointer import make_checkpoint
 from cairndb.errors import CairnError, UsageError
-from cairndb.files import RealDirectory
+from cairndb.files import RealDirectory, random_nonce
 from cairndb.housekeeper import Housekeeper, Report
 from cairndb.publishing import create_directory
 from cairndb.recovery import verify
@@ -64,7 +64,7 @@ def own(
         lock_timeout: what was killed just now may take a moment to end.
         nonce: None for a random one each time.
     """
-    options = StoreOptions(*SEGMENT_BYTES, *([nonce] if nonce else []))
+    options = StoreOptions(*SEGMENT_BYTES, nonce=nonce or random_nonce)
     recovered = opening.own(
         directory,
         KIND,

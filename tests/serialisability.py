@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 import cairndb
-from cairndb.chain import Chain, Files, Position, link
+from cairndb.chain import Chain, Files, Position
 from cairndb.fold import Fold
 from cairndb.identity import read_identity
+from cairndb.linking import link
 from cairndb.patch import decode_entries
 
 if TYPE_CHECKING:

@@ -50,6 +50,41 @@ def test_the_later_examples_go_on(
     assert run_example("\n".join(python_blocks()), capsys) == "100\n100\n"
 
 
+OLD_BANK = """
+import cairndb
+
+class Account(cairndb.Record):
+    balance: float = 0.0
+
+class Bank(cairndb.Record):
+    accounts: dict[str, Account] = {}
+
+with cairndb.open("bank.cairn", Bank) as db, db.update() as bank:
+    bank.accounts["alice"] = Account(2.5)
+"""
+NEW_BANK = """
+import cairndb
+
+class Account(cairndb.Record):
+    cents: int = 0
+
+class Bank(cairndb.Record):
+    accounts: dict[str, Account] = {}
+"""
+
+
+def test_the_example_of_a_migration_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The page about the life of a database shows one that brings old data to new types."""
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "LIFE.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    run_example(OLD_BANK, capsys)
+    show = 'with db, db.view() as bank:\n    print(bank.accounts["alice"].cents)\n'
+    assert run_example(NEW_BANK + block + show, capsys) == "250\n"
+
+
 def command_examples() -> list[str]:
     """Every indented line of the page that is a command on a database, in order."""
     text = COMMANDS.read_text(encoding="utf-8")

@@ -345,13 +345,13 @@ def test_fingerprint_tells_schemas_apart() -> None:
         boxes: dict[str, Box[int]] = {}
         note: str = "another default"
 
-    first = fingerprint(compile_root(Other, guard=True))
+    first = fingerprint(describe(compile_root(Other, guard=True)))
     Same.__name__ = "Other"
 
     assert len(first) == 32
-    assert first == fingerprint(compile_root(Other, guard=False))
-    assert first != fingerprint(compile_root(Same, guard=True))
-    assert first != fingerprint(compile_root(dict[str, Any], guard=True))
+    assert first == fingerprint(describe(compile_root(Other, guard=False)))
+    assert first != fingerprint(describe(compile_root(Same, guard=True)))
+    assert first != fingerprint(describe(compile_root(dict[str, Any], guard=True)))
 
 
 def test_classes_of_one_name_are_told_apart() -> None:

@@ -38,6 +38,7 @@ from cairndb.log import (
     seal_segment,
 )
 from cairndb.publishing import disk_full
+from cairndb.retention import NOTHING, Retention
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -55,11 +56,13 @@ class StoreOptions:
         segment_bytes_min: what the first segment of an owner is allocated.
         segment_bytes_max: each next one is twice as large, up to this; more if an entry needs it.
         nonce: 16 random bytes per call; tests and golden files use fixed ones.
+        retention: what of the past to keep.
     """
 
     segment_bytes_min: int = 1 << 20
     segment_bytes_max: int = 1 << 26
     nonce: Callable[[], bytes] = random_nonce
+    retention: Retention = NOTHING
 
 
 class Batch(NamedTuple):
@@ -112,8 +115,8 @@ class Appender:
         """The chain, oldest first, the live segment last."""
         self.superseded = list(place.superseded)
         self.applied = self.written = self.durable = place.position
-        self._schema = schema
-        self._clock = clock
+        self.schema = schema
+        self.clock = clock
         self._epoch = epoch
         self._place = place
         self._live: LiveSegment | None = None
@@ -310,7 +313,7 @@ class Appender:
         # Also if all entries are synced: the trusted part takes in a mark that may not be.
         self.sync()
         with self._deadly():
-            self._publish((), entry_bytes, self._schema)
+            self._publish((), entry_bytes, self.schema)
 
     def _extend(self, live: LiveSegment, entry_bytes: int) -> None:
         capacity = live.end + bytes_needed(live.segment.header, (), entry_bytes)
@@ -325,7 +328,9 @@ class Appender:
             live.file.sync()
         live.capacity = capacity
 
-    def _publish(self, tail: Sequence[Piece], entry_bytes: int, schema: Schema) -> None:
+    def _publish(
+        self, tail: Sequence[Piece], entry_bytes: int, schema: Schema, barrier: bytes = b""
+    ) -> None:
         """Publish the next segment and seal what came before it; everything is synced."""
         place, old = self._place, self._live
         if old is not None:
@@ -344,7 +349,8 @@ class Appender:
             running=place.position.running,
             fingerprint=schema.fingerprint,
             schema=schema.text,
-            created=self._clock(),
+            created=self.clock(),
+            barrier=barrier,
         )
         live = self._allocate(header, tail, entry_bytes)
         try:
@@ -372,7 +378,7 @@ class Appender:
         capacity = options.segment_bytes_min
         if self._live is not None:
             capacity = min(2 * self._live.capacity, options.segment_bytes_max)
-        if header.fingerprint != self._schema.fingerprint:
+        if header.fingerprint != self.schema.fingerprint:
             # No room for an entry: the next update gets a segment that says its schema.
             capacity = 0
         while True:

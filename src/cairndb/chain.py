@@ -27,16 +27,13 @@ from cairndb.frame import EMPTY_FRAME_BYTES, SEAL, FrameReader, scan_rest
 from cairndb.log import (
     Piece,
     Segment,
-    parse_segment_name,
     possible_lsns,
     publication,
-    read_segment,
     running_checksum,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
-    from uuid import UUID
 
     from cairndb.files import Directory, File
 
@@ -215,6 +212,18 @@ class Chain:
                 return position
         raise ValueError(f"LSN {lsn} isn't where a segment ends")
 
+    def end_after(self, lsn: int) -> int:
+        """The smallest LSN, from this one on, that `pieces` takes as an end.
+
+        Raises:
+            ValueError: the log ends before it, or begins after it.
+        """
+        ends = [_before(segment).lsn for segment in self.needed[1:]]
+        ends += [self.newest.trusted.position.lsn, self.newest.good.position.lsn]
+        if not self.base.lsn <= lsn <= ends[-1]:
+            raise ValueError(f"LSN {lsn} isn't in the log")
+        return min(end for end in (self.base.lsn, *ends) if end >= lsn)
+
     def pieces(self, end_lsn: int) -> Iterator[Piece]:
         """The entries after the base, many at once.
 
@@ -325,75 +334,3 @@ def _drop_before(ends: deque[End], proven: int) -> None:
     """Keep the last end that P covers, and those after it."""
     while len(ends) > 1 and ends[1].position.lsn <= proven:
         ends.popleft()
-
-
-def link(
-    files: Files, names: Sequence[str], database: UUID, base_lsn: int
-) -> tuple[list[Segment], list[Segment], list[CorruptError]]:
-    """Read the headers of all segments and follow the chain back from the newest.
-
-    Args:
-        files: where they are.
-        names: what is in the directory.
-        database: that they must belong to.
-        base_lsn: as far back as the chain must reach.
-
-    Returns:
-        The chain, oldest first; the superseded; what is wrong with segments that aren't needed.
-
-    Raises:
-        CorruptError: the chain doesn't reach the base.
-    """
-    found = sorted((name for name in names if parse_segment_name(name)), key=publication)
-    directory = files.directory
-    if not found:
-        raise CorruptError(directory.path, 0, "there is no log in the directory")
-    good: dict[bytes, Segment] = {}
-    damaged: list[CorruptError] = []
-    newest: Segment | None = None
-    for name in found:
-        try:
-            newest = read_segment(directory, name, files.open(name))
-            check_database(newest.header.database, database, path_in(directory, name))
-            good[newest.header.nonce] = newest
-        except CorruptError as error:
-            if name == found[-1]:
-                raise
-            damaged.append(error)
-        finally:
-            files.done(name)
-    assert newest is not None
-    chain = follow(good, newest)
-    superseded = [segment for segment in good.values() if segment not in chain]
-    first = chain[0].header.first_lsn
-    if first > base_lsn + 1:
-        if damaged:
-            raise damaged[-1]
-        raise CorruptError(
-            path_in(directory, chain[0].name),
-            0,
-            f"what comes before LSN {first} is missing: a checkpoint, or the segment before",
-        )
-    return chain, superseded, damaged
-
-
-def check_database(found: UUID, expected: UUID, path: str) -> None:
-    """Raise CorruptError if a file belongs to another database."""
-    if found != expected:
-        raise CorruptError(path, 0, f"it belongs to the database {found}, and this is {expected}")
-
-
-def follow(good: dict[bytes, Segment], newest: Segment) -> list[Segment]:
-    """The segments from which the newest one goes on, oldest first, as far as they are there.
-
-    Args:
-        good: by their nonces.
-        newest: where to begin; the last of what is returned.
-    """
-    chain = [newest]
-    while (before := good.get(chain[-1].header.predecessor_nonce)) is not None:
-        # Publication goes back strictly, so this ends whatever the headers say.
-        if publication(before.name) >= publication(chain[-1].name):
-            break
-        chain.append(before)
-    return chain[::-1]

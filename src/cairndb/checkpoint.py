@@ -13,6 +13,7 @@ it back, gives it its own. It proves its LSN durable.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING
 from uuid import UUID  # noqa: TC003  msgspec resolves it at run time
@@ -20,7 +21,7 @@ from uuid import UUID  # noqa: TC003  msgspec resolves it at run time
 import msgspec
 
 from cairndb.errors import CorruptError
-from cairndb.files import path_in, temporary_name
+from cairndb.files import NO_ROOM, path_in, temporary_name
 from cairndb.frame import (
     SEAL,
     Checksum,
@@ -32,9 +33,10 @@ from cairndb.frame import (
     encode_frame,
     encode_header,
 )
+from cairndb.publishing import disk_full
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from cairndb.files import Directory, File
 
@@ -42,7 +44,7 @@ MAGIC = b"\x89CAIRNC\n"
 _NAME = re.compile(r"checkpoint-(\d{20})\.ckpt", re.ASCII)
 
 
-class CheckpointHeader(msgspec.Struct, frozen=True):
+class CheckpointHeader(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a checkpoint says of itself."""
 
     database: UUID
@@ -55,6 +57,10 @@ class CheckpointHeader(msgspec.Struct, frozen=True):
     schema: str
     created: Moment
     """Microseconds since the epoch of Unix time."""
+    barrier: bool = False
+    """Whether it isn't the fold of the log: it counts if the log has a BARRIER that names it."""
+    pinned: bool = False
+    """Whether it is kept, as the way back over a barrier, until somebody says that it may go."""
 
 
 def checkpoint_name(lsn: int) -> str:
@@ -126,6 +132,49 @@ class Writer:
         frame = encode_frame(self._nonce, self._offset, self._next, count, payload, self._next - 1)
         self._file.write(self._offset, frame)
         self._offset += len(frame)
+
+
+def publish_checkpoint(
+    directory: Directory, header: CheckpointHeader, frames: Iterable[tuple[int, bytes]]
+) -> int:
+    """Write a checkpoint, read it back, and give it its name; durable when this returns.
+
+    Args:
+        directory: where; its owner calls this.
+        header: what it says of itself.
+        frames: (count, operations).
+
+    Returns:
+        Its length in bytes.
+
+    Raises:
+        DiskFull: there is no room; nothing has happened.
+        CorruptError: what is read back isn't what was written; nothing has happened.
+        OSError: a step failed.
+    """
+    temporary, name = temporary_checkpoint_name(header), checkpoint_name(header.lsn)
+    writer: Writer | None = None
+    try:
+        writer = Writer(directory, temporary, header)
+        for count, payload in frames:
+            writer.write(count, payload)
+        writer.finish()
+        file = directory.open(temporary)
+        try:
+            Checkpoint(directory, temporary, file).verify()
+        finally:
+            file.close()
+        directory.rename(temporary, name)
+    except BaseException as error:
+        if writer is not None:
+            with contextlib.suppress(OSError):
+                writer.abort()
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            needed = writer.bytes_written if writer is not None else 0
+            raise disk_full(directory, name, needed, error) from error
+        raise
+    directory.sync()
+    return writer.bytes_written
 
 
 class Checkpoint:

@@ -24,7 +24,7 @@ from msgspec import Raw
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-SET, DELETE, SPLICE, ADD, DISCARD, MERGE = range(6)
+SET, DELETE, SPLICE, ADD, DISCARD, MERGE, BARRIER = range(7)
 DEPTH_MAX = 100
 """How many steps below the root a value may reach, see `kinds_base`."""
 
@@ -33,7 +33,7 @@ class Operation(msgspec.Struct, array_like=True, forbid_unknown_fields=True, fro
     """One change, as it is stored.
 
     Args:
-        code: SET, DELETE, SPLICE, ADD, DISCARD or MERGE.
+        code: SET, DELETE, SPLICE, ADD, DISCARD, MERGE or BARRIER.
         path: the steps from the root.
         argument: encoded; what it is depends on the code.
     """
@@ -52,6 +52,14 @@ encode = _ENCODER.encode
 """The bytes of a value of builtins, Records and Raws, in one call of C."""
 
 NIL = Raw(b"\xc0")
+
+
+def barrier_error() -> ValueError:
+    """The error of a fold that meets a BARRIER: only its checkpoint leads over it."""
+    return ValueError(
+        "the state of this LSN is in its checkpoint, which is missing or damaged: "
+        "there is a state before it, and none after"
+    )
 
 
 def decode(data: bytes | Raw) -> Any:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import warnings
 import weakref
-from collections.abc import AsyncIterator, Coroutine, Iterator, MappingView
 from types import MethodType
 from typing import (
     TYPE_CHECKING,
@@ -25,22 +24,26 @@ from typing import (
     overload,
 )
 
-import msgspec
-
 from cairndb import opening
-from cairndb.draft import plain
+from cairndb.appender import StoreOptions
+from cairndb.backup import back_up_to
+from cairndb.calls import call_of, result_of
 from cairndb.errors import UsageError
 from cairndb.housekeeper import Housekeeper
-from cairndb.patch import Call
+from cairndb.retention import parse_retention
 from cairndb.schema import compile_root
+from cairndb.schema_change import Evolution
 from cairndb.transaction import Update, View
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Mapping
     from types import TracebackType
 
     from cairndb.engine import Engine
+    from cairndb.history import At
+    from cairndb.identity import Backup
     from cairndb.opening import Progress
+    from cairndb.schema_migrate import Migration
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -58,6 +61,7 @@ def open(  # noqa: A001  cairndb.open, as gzip.open
     *,
     create: bool = ...,
     read_only: bool = ...,
+    at: At | None = ...,
     durability: Durability = ...,
     sync_interval: float = ...,
     guard: bool = ...,
@@ -65,6 +69,10 @@ def open(  # noqa: A001  cairndb.open, as gzip.open
     lock_timeout: float | None = ...,
     audit: bool = ...,
     progress: Progress | None = ...,
+    version: int = ...,
+    migrations: Mapping[int, Migration] | None = ...,
+    drop: Collection[str] = ...,
+    retain: str | None = ...,
 ) -> Database[dict[str, Any]]: ...
 
 
@@ -75,6 +83,7 @@ def open(  # noqa: A001
     *,
     create: bool = ...,
     read_only: bool = ...,
+    at: At | None = ...,
     durability: Durability = ...,
     sync_interval: float = ...,
     guard: bool = ...,
@@ -82,6 +91,10 @@ def open(  # noqa: A001
     lock_timeout: float | None = ...,
     audit: bool = ...,
     progress: Progress | None = ...,
+    version: int = ...,
+    migrations: Mapping[int, Migration] | None = ...,
+    drop: Collection[str] = ...,
+    retain: str | None = ...,
 ) -> Database[R]: ...
 
 
@@ -91,6 +104,7 @@ def open(  # noqa: A001
     *,
     create: bool = True,
     read_only: bool = False,
+    at: At | None = None,
     durability: Durability = "commit",
     sync_interval: float = 0.1,
     guard: bool = True,
@@ -98,6 +112,10 @@ def open(  # noqa: A001
     lock_timeout: float | None = None,
     audit: bool = False,
     progress: Progress | None = None,
+    version: int = 1,
+    migrations: Mapping[int, Migration] | None = None,
+    drop: Collection[str] = (),
+    retain: str | None = None,
 ) -> Database[Any]:
     """Open a database, making it first if it isn't there.
 
@@ -106,11 +124,11 @@ def open(  # noqa: A001
         root: the type of the whole: a `Record` class whose fields all have defaults, or a
             `dict[K, V]`.
         create: whether to make a database where there is none.
-        read_only: show the state as it is durable now, also beside an owner in another process; it
-            doesn't follow, open it again for a later state.
+        read_only: show the state as it is durable now, also beside an owner; it doesn't follow.
+        at: show the state as it was at this LSN, or this time (an aware datetime), read-only.
         durability: `"commit"`: an update that has returned is on disk. `"interval"`: it was handed
             to the system, and is synced within `sync_interval`. `"process"`: it was handed to the
-            system, which survives the death of this process but not of the machine.
+            system: it survives the death of this process, not of the machine.
         sync_interval: seconds between the syncs of `"interval"`.
         guard: whether dicts, lists and sets of the state refuse to be changed outside an update;
             without, they are plain builtins, quicker to load, and changing one is a bug nobody
@@ -120,38 +138,43 @@ def open(  # noqa: A001
         lock_timeout: seconds to wait for another owner to close; None doesn't wait.
         audit: whether to keep the name and arguments of each `run` with what it changed.
         progress: called while recovering, with the bytes read so far and the bytes to read.
+        version: of the data, that the application counts up when it needs a migration.
+        migrations: by the version that each starts from: a function of the whole tree as plain
+            data, or of every record of some types, `{"Account": function}`. It changes what it is
+            given, or returns what takes its place.
+        drop: fields that were stored and may go, as `"Account.tags"`.
+        retain: how much of the past to keep for `at`: `"7d"`, `"10GiB"`, `"all"`; None keeps what
+            safety needs, the last two checkpoints and the log since.
 
     Raises:
         DatabaseLocked: another process (or this one) has it open for writing.
-        SchemaError: `root` can't be kept, or isn't the type of what is stored.
+        SchemaError: `root` can't be kept, or what is stored can't be read as it, and no migration
+            or `drop` settles that; nothing was changed.
         CorruptError: a file isn't what was written.
         CairnError: there is no database at `path`, and `create` is False.
     """
     if durability not in LEVELS:
         raise UsageError(f"durability is one of {', '.join(map(repr, LEVELS))}, not {durability!r}")
+    reading = read_only or at is not None
     kind = compile_root(root, guard=guard)
     recovered = opening.recover(
         os.fspath(path),
         kind,
+        Evolution(version, migrations or {}, drop),
         create=create,
-        read_only=read_only,
+        read_only=reading,
+        at=at,
         lock_timeout=lock_timeout,
         sync_at_commit=durability == "commit",
         progress=progress,
+        options=StoreOptions(retention=parse_retention(retain)),
     )
     engine = recovered.engine
     housekeeper = None
-    if not read_only:
-        housekeeper = Housekeeper(
-            engine,
-            os.fspath(path),
-            sync_interval=sync_interval,
-            sync_soon=durability != "process",
-            restart_target=restart_target,
-            load_rate=recovered.load_rate,
-            replay_rate=recovered.replay_rate,
+    if not reading:
+        housekeeper = _keep_house(
+            recovered, os.fspath(path), durability, sync_interval, restart_target
         )
-        engine.wake = housekeeper.wake
     _engines.add(engine)
     database: Database[Any] = Database(engine, housekeeper, os.fspath(path), audit=audit)
     try:
@@ -161,6 +184,27 @@ def open(  # noqa: A001
         database.close()
         raise
     return database
+
+
+def _keep_house(
+    recovered: opening.Recovered,
+    path: str,
+    durability: Durability,
+    sync_interval: float,
+    restart_target: float | None,
+) -> Housekeeper:
+    """What is done in the background for an owner."""
+    housekeeper = Housekeeper(
+        recovered.engine,
+        path,
+        sync_interval=sync_interval,
+        sync_soon=durability != "process",
+        restart_target=restart_target,
+        load_rate=recovered.load_rate,
+        replay_rate=recovered.replay_rate,
+    )
+    recovered.engine.wake = housekeeper.wake
+    return housekeeper
 
 
 class Database(Generic[R]):
@@ -231,12 +275,12 @@ class Database(Generic[R]):
         mode = getattr(method, "__cairn_mode__", None)
         name = getattr(method, "__qualname__", repr(method))
         if mode == "update":
-            call = _call(name, args, kwargs) if self._audit else None
+            call = call_of(name, args, kwargs) if self._audit else None
             with Update[R](self._engine, None, call, durable=True) as root:
-                return _result(method(root, *args, **kwargs), name)
+                return result_of(method(root, *args, **kwargs), name)
         if mode == "query":
             with self.view() as root:
-                return _result(method(root, *args, **kwargs), name)
+                return result_of(method(root, *args, **kwargs), name)
         raise UsageError(
             f"{name} isn't marked: write @cairndb.update above it if it changes the state, "
             "else @cairndb.query"
@@ -265,6 +309,21 @@ class Database(Generic[R]):
         self._check("checkpoint")
         assert self._housekeeper is not None
         return self._housekeeper.checkpoint()
+
+    def backup(self, destination: str | os.PathLike[str]) -> Backup:
+        """Make a backup while updates go on: at least of everything applied by now.
+
+        Args:
+            destination: a directory: empty or not there yet, or an earlier backup of this database,
+                to which then only what is new is copied.
+
+        Raises:
+            UsageError: there is something else at the destination, or this is a reader.
+            CairnError: a file is damaged, here or there, or there is no room.
+        """
+        self._check("backup")
+        self._engine.sync()
+        return back_up_to(self.path, os.fspath(destination), lambda _: None)
 
     @property
     def lsn(self) -> int:
@@ -331,45 +390,6 @@ class Database(Generic[R]):
     def __repr__(self) -> str:
         state = "closed" if self._engine.closed else f"at LSN {self.lsn}"
         return f"<cairndb.Database {self.path!r} {state}>"
-
-
-def _call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-    return Call(
-        name, [_audited(value) for value in args], {k: _audited(v) for k, v in kwargs.items()}
-    )
-
-
-def _audited(value: object) -> Any:
-    # For people to read, never run again: what isn't plain data is kept as its repr.
-    try:
-        msgspec.msgpack.encode(value)
-        return msgspec.to_builtins(value, str_keys=False)
-    except (TypeError, ValueError, OverflowError, RecursionError):
-        return _shown(value)
-
-
-def _shown(value: object) -> str:
-    # What can't be shown is no reason to refuse the update.
-    try:
-        return repr(value).encode(errors="backslashreplace").decode()
-    except Exception:  # noqa: BLE001  a __repr__ may raise anything
-        return object.__repr__(value)
-
-
-# What looks into the tree only when it is used, which would be after the transaction.
-_LAZY: Final = (Iterator, AsyncIterator, Coroutine, MappingView)
-
-
-def _result(value: T, name: str) -> T:
-    if isinstance(value, _LAZY):
-        if isinstance(value, Coroutine):
-            value.close()  # or it warns that it was never awaited
-        raise UsageError(
-            f"{name} returns a {type(value).__name__}, which would look at the database after its "
-            "transaction has ended: return a list instead"
-        )
-    result: T = plain(value)
-    return result
 
 
 def _after_fork_in_child() -> None:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from cairndb.chain import follow
 from cairndb.errors import CorruptError
+from cairndb.linking import follow
 from cairndb.log import Segment
 
 if TYPE_CHECKING:

@@ -25,12 +25,16 @@ import msgspec
 from msgspec import Raw
 
 from cairndb import codec
-from cairndb.codec import ADD, DELETE, DISCARD, MERGE, SET, SPLICE
+from cairndb.codec import ADD, BARRIER, DELETE, DISCARD, MERGE, SET, SPLICE
+from cairndb.kinds import DictKind, ListKind, RecordKind, SetKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from cairndb.codec import Operation
+    from cairndb.kinds import Kind
+
+PIECE_BYTES = 1 << 20
 
 Change = tuple["Callable[..., Any]", tuple[Any, ...]]
 
@@ -86,6 +90,19 @@ class Fold:
     def __init__(self) -> None:
         self.root: Any = None
 
+    @classmethod
+    def of(cls, state: bytes, kind: Kind, piece_bytes: int = PIECE_BYTES) -> Fold:
+        """A whole state that didn't come by operations, open where it is larger than a piece.
+
+        Args:
+            state: its canonical bytes.
+            kind: of the root; tells records, which are whole, from dicts.
+            piece_bytes: see `operations`.
+        """
+        fold = cls()
+        fold.root = _open_large(Raw(state), kind, piece_bytes)
+        return fold
+
     def apply(self, operations: Sequence[Operation]) -> None:
         """Apply one entry, whole or not at all.
 
@@ -109,7 +126,7 @@ class Fold:
         """The canonical bytes of the whole state."""
         return _encode(self.root)
 
-    def operations(self, piece_bytes: int = 1 << 20) -> Iterator[bytes]:
+    def operations(self, piece_bytes: int = PIECE_BYTES) -> Iterator[bytes]:
         """The state as encoded operations for a checkpoint, to be applied one at a time.
 
         The first sets the root, with every dict, list and set that is larger than a piece cut to
@@ -139,6 +156,8 @@ class _Finder:
         if code == SET or (code == DELETE and path):
             node = self._find(path[:-1])
             return self._set(node, path[-1], argument) if code == SET else _delete(node, path[-1])
+        if code == BARRIER:
+            raise codec.barrier_error()
         node = self._find(path, is_set=code in {ADD, DISCARD})
         if code == SPLICE and type(node) is _List:
             return self._splice(node, argument)
@@ -265,6 +284,26 @@ def _own(value: Raw) -> Raw:
     # A Raw is a window that keeps its whole frame alive. A large one is most of its frame; and the
     # items of a MERGE, all of them state, share theirs.
     return value if len(memoryview(value)) > 1 << 16 else value.copy()
+
+
+def _open_large(data: Raw, kind: Kind, limit: int) -> Any:
+    """A value, opened along the containers that are larger than a limit."""
+    if len(memoryview(data)) <= limit:
+        return data
+    if isinstance(kind, RecordKind):
+        fields = codec.open_map(data)
+        for name, field in kind.by_encode_name.items():
+            fields[name] = _open_large(fields[name], field.kind, limit)
+        return _Map(fields)
+    if isinstance(kind, DictKind):
+        node = _Map(codec.open_map(data))
+        node.is_dict = True
+        for key, value in node.items():
+            node[key] = _open_large(value, kind.value, limit)
+        return node
+    if isinstance(kind, ListKind):
+        return _List(_open_large(part, kind.item, limit) for part in codec.open_list(data))
+    return _Elements(codec.open_list(data)) if isinstance(kind, SetKind) else data
 
 
 class _Pieces:

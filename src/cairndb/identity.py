@@ -11,6 +11,7 @@ It is published last at creation, after the first segment, so:
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 from uuid import UUID  # noqa: TC003  msgspec resolves it at run time
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 MAGIC = b"\x89CAIRND\n"
 NAME = "DATABASE"
+BACKUP = "BACKUP"
+"""In a directory that is a copy of a database: it has no owner."""
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -53,6 +56,53 @@ def read_identity(directory: Directory) -> Identity:
         return decode_header(MAGIC, Identity, file.read, path_in(directory, NAME))[0]
     finally:
         file.close()
+
+
+class Backup(msgspec.Struct, frozen=True):
+    """What the file BACKUP says, and `backup` returns."""
+
+    database: UUID
+    lsn: int
+    """Everything up to this one is in it; 0 if the first run hasn't come to its end."""
+    made: int
+    """When: microseconds since 1970 in UTC."""
+    bytes_copied: int
+    """By the last run."""
+    files: list[str]
+    """The names that count."""
+
+
+def read_backup(directory: Directory) -> Backup | None:
+    """What a backup says of itself; None if the directory isn't one.
+
+    Raises:
+        CorruptError: the file isn't readable.
+    """
+    if BACKUP not in directory.names():
+        return None
+    with closing(directory.open(BACKUP)) as file:
+        try:
+            return msgspec.json.decode(file.read(0, file.size()), type=Backup)
+        except msgspec.DecodeError as error:
+            raise CorruptError(
+                file.path, 0, f"it doesn't say what the backup is: {error}"
+            ) from error
+
+
+def files_of(directory: Directory) -> list[str]:
+    """The names that count: of a backup what it lists, of a database all that are there.
+
+    Raises:
+        UsageError: it is a backup that was never finished.
+        CorruptError: its list can't be read.
+    """
+    names = directory.names()
+    backup = read_backup(directory) if BACKUP in names else None
+    if backup is None:
+        return names
+    if not backup.lsn:
+        raise UsageError(f"{directory.path} is a backup that was never finished: run it again")
+    return [name for name in names if name in backup.files]
 
 
 def publish_identity(directory: Directory, identity: Identity, nonce: bytes) -> None:

@@ -54,6 +54,8 @@ class FieldsKind(Kind):
         self.tag = tag
         self.fields: dict[str, Field] = {}
         self.by_encode_name: dict[str, Field] = {}
+        self.defaults: dict[str, Callable[[], Any]] = {}
+        """What makes the default of a field that has one, by its stored name."""
         self._copies: list[tuple[str, type | None, Callable[[Any, int], Any]]] = []
 
     def add_field(self, field: Field) -> None:

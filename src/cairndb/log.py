@@ -58,7 +58,7 @@ CLOSING_BYTES = 2 * EMPTY_FRAME_BYTES
 _NAME = re.compile(r"log-(\d{20})-(\d{8,20})\.seg", re.ASCII)
 
 
-class SegmentHeader(msgspec.Struct, frozen=True):
+class SegmentHeader(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a segment says of itself."""
 
     database: UUID
@@ -74,6 +74,8 @@ class SegmentHeader(msgspec.Struct, frozen=True):
     schema: str
     created: Moment
     """Microseconds since the epoch of Unix time."""
+    barrier: bytes = b""
+    """The nonce of a checkpoint, if the first entry is the BARRIER that it is the state of."""
 
 
 class Piece(NamedTuple):

@@ -6,20 +6,24 @@ The one way to start. Nothing here depends on how the last owner ended.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import gc
-import json
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from msgspec import Raw
+
 from cairndb import files, ownership
+from cairndb.barrier import put_barrier
 from cairndb.engine import Engine, now_microseconds
-from cairndb.errors import CairnError, CorruptError, SchemaError, ValidationError
-from cairndb.patch import Tree, decode_entries, decode_operations
+from cairndb.errors import CairnError, CorruptError, ValidationError
+from cairndb.fold import Fold
+from cairndb.history import At, Still, read_at
+from cairndb.patch import Call, Tree, decode_entries, decode_operations
 from cairndb.publishing import create_directory
 from cairndb.recovery import Reading, read_chain
 from cairndb.schema import describe, fingerprint
+from cairndb.schema_change import SAME, Change, Evolution, change_from
 from cairndb.store import Store
 
 if TYPE_CHECKING:
@@ -28,7 +32,8 @@ if TYPE_CHECKING:
     from cairndb.appender import StoreOptions
     from cairndb.files import Directory
     from cairndb.kinds import Kind
-    from cairndb.patch import Operation
+    from cairndb.log import Piece
+    from cairndb.patch import Entry, Operation
 
 # Told the bytes read so far, and the bytes there are to read.
 Progress = Callable[[int, int], None]
@@ -52,23 +57,29 @@ class Recovered(NamedTuple):
 def recover(
     path: str,
     kind: Kind,
+    evolution: Evolution,
     *,
     create: bool,
     read_only: bool,
+    at: At | None,
     lock_timeout: float | None,
     sync_at_commit: bool,
     progress: Progress | None,
+    options: StoreOptions,
 ) -> Recovered:
     """Open a database's directory and bring its state to memory.
 
     Args:
         path: of the directory.
         kind: of the root.
+        evolution: what the application says of older data.
         create: whether to make what isn't there.
         read_only: whether to read beside an owner, instead of becoming it.
+        at: for reading: as of when; None for now.
         lock_timeout: seconds to wait for another owner; None doesn't wait.
         sync_at_commit: whether a promise is a sync.
         progress: told how far the reading is.
+        options: of the store.
 
     Raises:
         CairnError: as `cairndb.open` says.
@@ -77,14 +88,16 @@ def recover(
         directory = _open_directory(path, create=create and not read_only)
         try:
             if read_only:
-                return read(directory, kind, progress)
+                return read(directory, kind, progress, evolution, at)
             return own(
                 directory,
                 kind,
+                evolution=evolution,
                 create=create,
                 lock_timeout=lock_timeout,
                 sync_at_commit=sync_at_commit,
                 progress=progress,
+                options=options,
             )
         except BaseException:
             with contextlib.suppress(OSError):
@@ -109,30 +122,39 @@ def _open_directory(path: str, *, create: bool) -> files.RealDirectory:
 class _Fold:
     """The fold of what is on disk, and how long it took."""
 
-    def __init__(self, kind: Kind, path: str, progress: Progress | None, total: int) -> None:
+    def __init__(
+        self,
+        change: Change,
+        path: str,
+        progress: Progress | None,
+        total: int,
+        until_lsn: int | None = None,
+    ) -> None:
+        self._until_lsn = until_lsn
         self._path = path
-        self.tree = Tree(kind)
+        self._change = change
+        self.tree = Tree(change.kind)
         self.time = 0
         self._lsn = 0
+        self.before = Fold()
+        self.converted = b""
+        """The state's bytes, if they had to be converted, and what they were before."""
         self.load_rate: float | None = None
         self.replay_rate: float | None = None
         self._progress = progress
         self._total = total
         self._done = 0
 
-    def run(self, source: Store | Reading) -> None:
+    def run(self, source: Store | Reading | Still) -> None:
         """Load and replay everything there is, in the order of the log."""
         # Nothing that is loaded here is garbage: collections would only look at it in vain.
         collecting = gc.isenabled()
         gc.disable()
         try:
-            started = time.monotonic()
-            self.tree.load(self._operations(source))
-            loaded, loaded_bytes = time.monotonic(), self._done
-            for first_lsn, count, payload in source.log_frames():
-                self._replay(first_lsn, count, payload)
-            self.load_rate = _rate(loaded_bytes, loaded - started)
-            self.replay_rate = _rate(self._done - loaded_bytes, time.monotonic() - loaded)
+            if self._change.rewrites:
+                self._run_untyped(source)
+            else:
+                self._run_typed(source)
             # File headers and marks were counted, and not read as frames.
             self._step(max(0, self._total - self._done))
         except (ValueError, ValidationError) as error:
@@ -145,16 +167,40 @@ class _Fold:
             if collecting:
                 gc.enable()
 
-    def _operations(self, source: Store | Reading) -> Iterator[Operation]:
+    def _run_typed(self, source: Store | Reading | Still) -> None:
+        started = time.monotonic()
+        self.tree.load(self._operations(source))
+        loaded, loaded_bytes = time.monotonic(), self._done
+        for piece in source.log_frames():
+            for entry in self._entries(piece):
+                self.tree.apply(self.tree.resolve(entry.operations))
+        self.load_rate = _rate(loaded_bytes, loaded - started)
+        self.replay_rate = _rate(self._done - loaded_bytes, time.monotonic() - loaded)
+
+    def _run_untyped(self, source: Store | Reading | Still) -> None:
+        """Fold what is of another schema, and convert the whole of it."""
+        fold = self.before
+        for each in self._operations(source):
+            fold.apply((each,))
+        for piece in source.log_frames():
+            for entry in self._entries(piece):
+                fold.apply(entry.operations)
+        self.converted = self._change.convert(Raw(fold.encode()))
+        self.tree.root = self.tree.kind.decode(self.converted)
+
+    def _operations(self, source: Store | Reading | Still) -> Iterator[Operation]:
         for count, payload in source.checkpoint_frames():
             yield from decode_operations(payload, count)
             self._step(len(payload))
 
-    def _replay(self, first_lsn: int, count: int, payload: bytes) -> None:
-        tree = self.tree
+    def _entries(self, piece: Piece) -> Iterator[Entry]:
+        first_lsn, count, payload = piece
         self._lsn = first_lsn
-        for self._lsn, entry in enumerate(decode_entries(payload, count), first_lsn):
-            tree.apply(tree.resolve(entry.operations))
+        entries = decode_entries(payload, count)
+        if self._until_lsn is not None:
+            del entries[self._until_lsn - first_lsn + 1 :]
+        for self._lsn, entry in enumerate(entries, first_lsn):
+            yield entry
             self.time = entry.time
         self._step(len(payload))
 
@@ -168,32 +214,18 @@ def _rate(count: int, seconds: float) -> float | None:
     return count / seconds if count >= _MEASURE_BYTES_MIN and seconds > 0 else None
 
 
-def _check_schema(kind: Kind, stored: str, stored_fingerprint: str, path: str) -> None:
-    if stored_fingerprint == fingerprint(kind):
-        return
+def read(
+    directory: Directory,
+    kind: Kind,
+    progress: Progress | None,
+    evolution: Evolution = SAME,
+    at: At | None = None,
+) -> Recovered:
+    """Bring to memory what is durable now, or was then, without becoming the owner."""
+    reading = read_chain(directory) if at is None else read_at(directory, at)
     try:
-        before = _lines(stored)
-    except (ValueError, RecursionError) as error:
-        raise CorruptError(path, 0, f"the stored schema isn't JSON: {error}") from error
-    difference = "\n".join(
-        difflib.unified_diff(before, _lines(describe(kind)), "stored", "declared", n=1, lineterm="")
-    )
-    raise SchemaError(
-        f"{path} was written with another schema than the type given to open. Give the type it was "
-        f"written with; changing the schema of a database isn't possible yet.\n{difference}"
-    )
-
-
-def _lines(schema: str) -> list[str]:
-    return json.dumps(json.loads(schema), indent=1).splitlines()
-
-
-def read(directory: Directory, kind: Kind, progress: Progress | None) -> Recovered:
-    """Bring to memory what is durable now, without becoming the owner; see `recover`."""
-    reading = read_chain(directory)
-    try:
-        _check_schema(kind, reading.schema, reading.fingerprint, directory.path)
-        fold = _Fold(kind, directory.path, progress, reading.total_bytes)
+        change = change_from(reading.schema, kind, evolution, directory.path)
+        fold = _Fold(change, directory.path, progress, reading.total_bytes, reading.lsn)
         fold.run(reading)
         engine = Engine(
             fold.tree,
@@ -209,11 +241,24 @@ def read(directory: Directory, kind: Kind, progress: Progress | None) -> Recover
     return Recovered(engine, reading.warnings, None, None)
 
 
+def _begin_anew(store: Store, change: Change, fold: _Fold) -> None:
+    """Put the converted state in the place of the old one, under an LSN of its own."""
+    if store.tail_missing is not None:
+        raise store.tail_missing
+    fold.time = max(now_microseconds(), fold.time)
+    versions = {"from": change.stored.version, "to": change.version}
+    after = Fold.of(fold.converted, change.kind).operations()
+    fold.converted = b""
+    call = Call("change schema", [], versions)
+    put_barrier(store, fold.time, call, before=fold.before.operations(), after=after)
+
+
 def own(
     directory: Directory,
     kind: Kind,
     *,
     create: bool,
+    evolution: Evolution = SAME,
     lock_timeout: float | None = None,
     sync_at_commit: bool = True,
     progress: Progress | None = None,
@@ -224,6 +269,7 @@ def own(
     Args:
         directory: any implementation of the seam.
         kind: of the root.
+        evolution: what the application says of older data.
         create: whether to make a database if there is none.
         lock_timeout: seconds to wait for another owner; None doesn't wait.
         sync_at_commit: whether a promise is a sync.
@@ -231,20 +277,24 @@ def own(
         options: of the store; None for the usual ones.
     """
     ownership.acquire(directory, lock_timeout)
+    schema = describe(kind, evolution.version)
     store = Store.open(
         directory,
-        schema=describe(kind),
-        fingerprint=fingerprint(kind),
+        schema=schema,
+        fingerprint=fingerprint(schema),
         create=create,
         options=options,
         clock=now_microseconds,
     )
     ownership.announce(directory)
     try:
-        if not store.created:
-            _check_schema(kind, store.stored_schema, store.stored_fingerprint, directory.path)
-        fold = _Fold(kind, directory.path, progress, store.total_bytes)
+        # What was interrupted before LSN 1 has no data, of whatever schema.
+        stored = schema if store.created else store.stored_schema
+        change = change_from(stored, kind, evolution, directory.path)
+        fold = _Fold(change, directory.path, progress, store.total_bytes)
         fold.run(store)
+        if change.rewrites:
+            _begin_anew(store, change, fold)
         engine = Engine(
             fold.tree,
             store,

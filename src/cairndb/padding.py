@@ -79,15 +79,18 @@ def check_checkpoints(
             file.close()
 
 
-def check_segments(chain: Chain) -> Iterator[CorruptError]:
+def check_segments(chain: Chain, *, sealed: bool) -> Iterator[CorruptError]:
     """What is wrong with segments besides what opening notices.
 
     Args:
         chain: with all segments that are there.
+        sealed: whether there are seals: a backup lists its files instead.
     """
     newest = chain.segments[-1]
-    # What comes before a segment is sealed before anything in that is acknowledged.
-    complete = chain.newest.trusted.position.lsn >= newest.header.first_lsn
+    # What comes before a segment is sealed before anything in that is acknowledged; the entry of a
+    # barrier is proven by its checkpoint before that.
+    first_lsn = newest.header.first_lsn + bool(newest.header.barrier)
+    complete = chain.newest.trusted.position.lsn >= first_lsn
     for segment in (*chain.segments, *chain.superseded):
         file = chain.files.open(segment.name)
         part = _Part(file, path_in(chain.files.directory, segment.name))
@@ -100,8 +103,8 @@ def check_segments(chain: Chain) -> Iterator[CorruptError]:
         # Of what was never proven, a crash may have left the end of a frame, and not its padding.
         yield from _padding(part, header.nonce, segment.begin, trusted, header.first_lsn)
         if after:
-            sealed = complete or after[0] is not newest
-            yield from _seal(part, segment, trusted, must=sealed)
+            must = sealed and (complete or after[0] is not newest)
+            yield from _seal(part, segment, trusted, must=must)
         chain.files.done(segment.name)
 
 

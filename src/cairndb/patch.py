@@ -10,6 +10,7 @@
     ADD      [element, ...]                  path names the set
     DISCARD  [element, ...]                  path names the set
     MERGE    map                             path names the dict: many keys, as SET would
+    BARRIER  nonce                           alone, path (): the state is that of the checkpoint
 
 Rules. Every path of an entry addresses the state *before* the entry. So `Tree.resolve` finds all
 nodes and decodes all values first, and changes nothing; it refuses whatever `apply` couldn't do.
@@ -34,7 +35,7 @@ from msgspec import Raw
 from msgspec.structs import force_setattr
 
 from cairndb import codec
-from cairndb.codec import ADD, DELETE, DISCARD, MERGE, SET, SPLICE, Operation
+from cairndb.codec import ADD, BARRIER, DELETE, DISCARD, MERGE, SET, SPLICE, Operation
 from cairndb.errors import ValidationError, pointer
 from cairndb.fold import Fold
 from cairndb.frame import Moment  # noqa: TC001  msgspec resolves it at run time
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ADD",
+    "BARRIER",
     "DELETE",
     "DISCARD",
     "MERGE",
@@ -100,7 +102,7 @@ def operation(code: int, path: Sequence[Any], argument: Any = codec.NIL) -> Oper
     """An operation as a writer makes it.
 
     Args:
-        code: SET, DELETE, SPLICE, ADD, DISCARD or MERGE.
+        code: SET, DELETE, SPLICE, ADD, DISCARD, MERGE or BARRIER.
         path: steps that bytes express (None, bool, int, float, str, bytes), or Raws of other keys.
         argument: encoded (bytes or Raw), or a list or dict of such parts.
     """
@@ -268,6 +270,8 @@ class _Resolver:
             if type(kind) is not DictKind or argument != codec.NIL:
                 raise ValueError(f"a DELETE at {_shown(path)}, which isn't a key of a dict")
             return dict.pop, (node, self._key(kind, node, path[-1], exists=True), None)
+        if code == BARRIER:
+            raise codec.barrier_error()
         kind, node = self._find(path)
         if code == SPLICE and type(kind) is ListKind:
             return self._splice(kind, node, argument)

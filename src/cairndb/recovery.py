@@ -18,19 +18,21 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, NamedTuple
 
-from cairndb.chain import Chain, End, Files, Position, check_database, link, log_bytes
+from cairndb.chain import Chain, End, Files, Position, log_bytes
 from cairndb.checkpoint import Checkpoint, parse_checkpoint_name
 from cairndb.errors import CorruptError, UsageError
 from cairndb.files import path_in
-from cairndb.identity import Identity, check_nothing_lost, read_identity
-from cairndb.log import publication
+from cairndb.identity import Identity, check_nothing_lost, files_of, read_backup, read_identity
+from cairndb.linking import check_database, link
+from cairndb.log import parse_segment_name, publication, read_segment
 from cairndb.padding import check_checkpoints, check_identity, check_segments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from cairndb.checkpoint import CheckpointHeader
     from cairndb.files import Directory
-    from cairndb.log import Piece, Segment
+    from cairndb.log import Piece, Segment, SegmentHeader
 
 READER_ATTEMPTS = 50
 
@@ -42,19 +44,28 @@ class Recovered:
         files: where it is read from; closed by `close`.
         names: what was in the directory.
         identity: which database.
+        at_lsn: what is to be read: the state as of then; None for the last one.
 
     Raises:
         CorruptError: something is damaged or missing.
     """
 
-    def __init__(self, files: Files, names: Sequence[str], identity: Identity) -> None:
+    def __init__(
+        self,
+        files: Files,
+        names: Sequence[str],
+        identity: Identity,
+        at_lsn: int | None = None,
+    ) -> None:
         self.files = files
         self.identity = identity
         self.warnings: list[str] = []
         self.checkpoint: Checkpoint | None = None
         self.checkpoint_bytes = 0
+        self.unreached: list[str] = []
+        """Checkpoints of barriers that were interrupted: they count for nothing."""
         checkpoints = sorted(filter(None, (parse_checkpoint_name(name) for name in names)))
-        proven = self._find_base(names, checkpoints)
+        proven = self._find_base(names, checkpoints, at_lsn)
         base = Position(0, 0)
         if self.checkpoint is not None:
             base = Position(self.checkpoint.header.lsn, self.checkpoint.header.running)
@@ -66,7 +77,9 @@ class Recovered:
         self.total_bytes = self.checkpoint_bytes + log_bytes(segments, base.lsn, end)
         """How much there is to read."""
 
-    def _find_base(self, names: Sequence[str], checkpoints: Sequence[int]) -> int:
+    def _find_base(
+        self, names: Sequence[str], checkpoints: Sequence[int], at_lsn: int | None
+    ) -> int:
         """Take the newest whole checkpoint; the largest LSN that a checkpoint's header proves."""
         proven = 0
         by_lsn = {parse_checkpoint_name(name): name for name in names}
@@ -76,7 +89,12 @@ class Recovered:
                 checkpoint = Checkpoint(self.files.directory, name, self.files.open(name))
                 found = checkpoint.header.database
                 check_database(found, self.identity.database, checkpoint.path)
+                if checkpoint.header.barrier and not self._is_reached(checkpoint, names):
+                    self.unreached.append(name)
+                    continue
                 proven = max(proven, checkpoint.header.lsn)
+                if at_lsn is not None and lsn > at_lsn:
+                    continue
                 checkpoint.verify()
             except CorruptError as error:
                 self.warnings.append(f"{error.file}: {error.reason}; an earlier checkpoint is used")
@@ -88,6 +106,19 @@ class Recovered:
                 self.files.done(name)
         return proven
 
+    def _is_reached(self, checkpoint: Checkpoint, names: Sequence[str]) -> bool:
+        """Whether the log has got to a barrier, or was interrupted before it."""
+        for name in names:
+            order = parse_segment_name(name)
+            if order is not None and order[1] == checkpoint.header.lsn:
+                try:
+                    segment = read_segment(self.files.directory, name, self.files.open(name))
+                finally:
+                    self.files.done(name)
+                if segment.header.barrier == checkpoint.header.nonce:
+                    return True
+        return False
+
     @property
     def schema(self) -> str:
         """The schema that the newest segment was written with."""
@@ -97,6 +128,13 @@ class Recovered:
     def fingerprint(self) -> str:
         """The fingerprint of `schema`."""
         return self.chain.segments[-1].header.fingerprint
+
+    def written_with(self, lsn: int) -> SegmentHeader | CheckpointHeader:
+        """The header that says the schema of the state at an LSN."""
+        headers = [s.header for s in self.chain.segments if s.header.first_lsn <= lsn]
+        if headers:
+            return headers[-1]
+        return self.checkpoint.header if self.checkpoint else self.chain.segments[0].header
 
     def checkpoint_frames(self) -> Iterator[tuple[int, bytes]]:
         """(count, operations) of the base; nothing if there is no checkpoint."""
@@ -166,8 +204,14 @@ def continuation(chain: Chain) -> Continuation:
     # What was published after the last segment with a proven entry may be unsealed; what came
     # before was sealed when that entry was acknowledged.
     unsealed = [(segment, End(end, trusted.position)) for segment in segments[-1:]]
+    last = segments[-1].name if segments else ""
+    if len(segments) > 1 and segments[-1].header.barrier:
+        # Its checkpoint proves the entry that it begins with, before anything is sealed.
+        successor, last = segments[-1].header, segments[-2].name
+        before = Position(successor.first_lsn - 1, successor.running)
+        unsealed.insert(0, (segments[-2], End(successor.predecessor_end, before)))
     for segment in superseded:
-        if not segments or publication(segment.name) > publication(segments[-1].name):
+        if not last or publication(segment.name) > publication(last):
             before = Position(segment.header.first_lsn - 1, segment.header.running)
             unsealed.append((segment, End(segment.begin, before)))
     return Continuation(segments, superseded, unsealed, nonce, end, trusted.position)
@@ -183,33 +227,45 @@ class Reading:
     Args:
         recovered: with its files open.
         end_lsn: the last LSN to show.
+        lsn: an earlier one, as of which the state is wanted.
     """
 
-    def __init__(self, recovered: Recovered, end_lsn: int) -> None:
+    def __init__(self, recovered: Recovered, end_lsn: int, lsn: int | None = None) -> None:
         self.recovered = recovered
         self.database = recovered.identity.database
-        self.schema = recovered.schema
-        self.fingerprint = recovered.fingerprint
+        self.lsn = end_lsn if lsn is None else lsn
+        written = recovered.written_with(self.lsn)
+        self.schema, self.fingerprint = written.schema, written.fingerprint
         self.warnings = recovered.warnings
         self.total_bytes = recovered.total_bytes
-        self.base_lsn = recovered.chain.base.lsn
-        self.lsn = end_lsn
+        self.base, self.base_lsn = recovered.chain.base, recovered.chain.base.lsn
         self.running = recovered.chain.position_at(end_lsn).running
+        """The running checksum where `log_frames` ends."""
+        self._end_lsn = end_lsn
 
     def checkpoint_frames(self) -> Iterator[tuple[int, bytes]]:
         """(count, operations) of the base checkpoint; nothing if there is none."""
         return self.recovered.checkpoint_frames()
 
     def log_frames(self) -> Iterator[Piece]:
-        """(first LSN, count, entries) after the base checkpoint, up to `lsn`."""
-        return self.recovered.chain.pieces(self.lsn)
+        """(first LSN, count, entries) after the base checkpoint, up to `lsn`, and those with it."""
+        for piece in self.recovered.chain.pieces(self._end_lsn):
+            if piece.first_lsn > self.lsn:
+                return
+            yield piece
 
     def close(self) -> None:
         """Let go of the files."""
         self.recovered.close()
 
 
-def read_chain(directory: Directory, *, end_lsn: int | None = None) -> Reading:
+def read_chain(
+    directory: Directory,
+    *,
+    end_lsn: int | None = None,
+    at_lsn: int | None = None,
+    names: Sequence[str] | None = None,
+) -> Reading:
     """Read a database without owning it, beside an owner or without one. Nothing is written.
 
     A bad tail of the newest segment is "not yet". What looks like damage is looked at again before
@@ -218,19 +274,21 @@ def read_chain(directory: Directory, *, end_lsn: int | None = None) -> Reading:
     Args:
         directory: not locked.
         end_lsn: stop there; the end of some segment but the newest, or of the checkpoint.
+        at_lsn: show the state as of then, from the newest checkpoint before it.
+        names: of the files to look at; None for those that count.
 
     Returns:
         What was there; `close` it.
 
     Raises:
         CorruptError: something is damaged or missing, at every attempt.
-        UsageError: there is no database.
+        UsageError: there is no database, or it hasn't got to `at_lsn`.
     """
     failure: Exception | None = None
     for _ in range(READER_ATTEMPTS):
         files = Files(directory, keep=True)
         try:
-            return _read_once(files, end_lsn)
+            return _read_once(files, end_lsn, at_lsn, names)
         except (CorruptError, FileNotFoundError) as error:
             files.close()
             if str(error) == str(failure) and isinstance(error, CorruptError):
@@ -247,15 +305,17 @@ def read_chain(directory: Directory, *, end_lsn: int | None = None) -> Reading:
     raise failure
 
 
-def _read_once(files: Files, end_lsn: int | None) -> Reading:
+def _read_once(
+    files: Files, end_lsn: int | None, at_lsn: int | None, given: Sequence[str] | None
+) -> Reading:
     directory = files.directory
-    names = directory.names()
+    names = given if given is not None else files_of(directory)
     try:
         identity = read_identity(directory)
     except FileNotFoundError:
         check_nothing_lost(directory, names)
         raise UsageError(f"{directory.path} holds no database") from None
-    recovered = Recovered(files, names, identity)
+    recovered = Recovered(files, names, identity, at_lsn)
     chain = recovered.chain
     needed = [segment.name for segment in chain.needed]
     for name in needed:
@@ -269,7 +329,11 @@ def _read_once(files: Files, end_lsn: int | None) -> Reading:
         # Whatever was read had been written before this call, so it covers all that is shown.
         files.open(chain.segments[-1].name).sync()
         end_lsn = chain.newest.good.position.lsn
-    return Reading(recovered, end_lsn)
+        if at_lsn is not None:
+            if at_lsn > end_lsn:
+                raise UsageError(f"{directory.path} has got to LSN {end_lsn}, not yet to {at_lsn}")
+            end_lsn = chain.end_after(at_lsn)
+    return Reading(recovered, end_lsn, at_lsn)
 
 
 def verify(directory: Directory) -> Iterator[CorruptError]:
@@ -283,7 +347,7 @@ def verify(directory: Directory) -> Iterator[CorruptError]:
     Yields:
         What is wrong; not raised.
     """
-    for name in filter(parse_checkpoint_name, directory.names()):
+    for name in filter(parse_checkpoint_name, files_of(directory)):
         try:
             file = directory.open(name)
             try:
@@ -311,7 +375,7 @@ def _verify_log(directory: Directory) -> Iterator[CorruptError]:
     reading = read_chain(directory)
     try:
         recovered = reading.recovered
-        files, names = recovered.files, directory.names()
+        files, names = recovered.files, files_of(directory)
         base = recovered.chain.base
         segments, superseded, damaged = link(files, names, reading.database, base.lsn)
         yield from damaged
@@ -321,7 +385,7 @@ def _verify_log(directory: Directory) -> Iterator[CorruptError]:
         for _ in chain.pieces(chain.newest.good.position.lsn):
             pass
         yield from check_identity(directory)
-        yield from check_segments(chain)
+        yield from check_segments(chain, sealed=read_backup(directory) is None)
         yield from check_checkpoints(directory, names, chain)
     except FileNotFoundError:
         # Retired by the owner meanwhile; what is needed was held, and read.

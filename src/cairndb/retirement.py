@@ -2,17 +2,21 @@
 
 Kept are the last two checkpoints that are known to be whole, and the log after the older of them:
 one bad checkpoint loses nothing. Readers hold the file they began with (see `File.hold`); that one
-stays, with everything after it. A crash may undo any of these removals, whatever their order:
-recovery begins at the newest whole checkpoint, and doesn't look at what is older than it needs.
+stays, with everything after it. A pinned checkpoint stays, without any log. A crash may undo any of
+these removals, whatever their order: recovery begins at the newest
+whole checkpoint, and doesn't look at what is older than it needs.
 """
 
 from __future__ import annotations
 
+import contextlib
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from cairndb.checkpoint import checkpoint_name, parse_checkpoint_name
+from cairndb.checkpoint import Checkpoint, parse_checkpoint_name
+from cairndb.errors import CorruptError
 from cairndb.files import is_temporary
+from cairndb.retention import NOTHING, Base, Retention, oldest_to_keep, spare
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +30,9 @@ def retire(
     checkpoint_lsns: Sequence[int],
     segments: Sequence[Segment],
     superseded: Sequence[Segment],
+    *,
+    retention: Retention,
+    now: int,
 ) -> set[str]:
     """Remove what is older than needed, and the temporary files of helpers that are gone.
 
@@ -34,13 +41,15 @@ def retire(
         checkpoint_lsns: of the checkpoints to keep, oldest first.
         segments: the chain, oldest first, with the segment that is being written last.
         superseded: segments off the chain that nothing needs.
+        retention: what to keep besides.
+        now: in microseconds.
 
     Returns:
         The names that are gone.
     """
     gone: set[str] = set()
-    # With a single checkpoint everything is kept: if that one goes bad, the log alone is left.
-    keep_lsn = checkpoint_lsns[0] if len(checkpoint_lsns) > 1 else 0
+    keep_lsn, more = _history(directory, checkpoint_lsns, segments, retention, now)
+    kept = {*checkpoint_lsns, *more}
     for name in directory.names():
         lsn = parse_checkpoint_name(name)
         if is_temporary(name):
@@ -49,16 +58,91 @@ def retire(
             lsn is not None
             and lsn < checkpoint_lsns[-1]
             and len(checkpoint_lsns) > 1
-            and name not in map(checkpoint_name, checkpoint_lsns)
+            and lsn not in kept
+            and not _is_pinned(directory, name)
             and not _remove(directory, name, gone)
         ):
             keep_lsn = min(keep_lsn, lsn)
+    if any(s.header.barrier and s.header.first_lsn == keep_lsn for s in segments):
+        keep_lsn -= 1  # that segment says that its checkpoint counts
     for segment in superseded:
         _remove(directory, segment.name, gone)
     for segment, successor in pairwise(segments):
         if successor.header.first_lsn > keep_lsn + 1 or not _remove(directory, segment.name, gone):
             break
     return gone
+
+
+def _history(
+    directory: Directory,
+    checkpoint_lsns: Sequence[int],
+    segments: Sequence[Segment],
+    retention: Retention,
+    now: int,
+) -> tuple[int, set[int]]:
+    """The LSN that the log is to begin after, and the checkpoints to keep since then."""
+    # With a single checkpoint everything is kept: if that one goes bad, the log alone is left.
+    keep_lsn = checkpoint_lsns[0] if len(checkpoint_lsns) > 1 else 0
+    if retention == NOTHING:
+        return keep_lsn, set()
+    bases = bases_of(directory, segments)
+    keep_lsn = min(keep_lsn, oldest_to_keep(retention, bases, now))
+    since = [base for base in bases if base.lsn >= keep_lsn]
+    barriers = {s.header.first_lsn for s in segments if s.header.barrier}
+    return keep_lsn, {base.lsn for base in since} - (spare(since) - barriers)
+
+
+def bases_of(directory: Directory, segments: Sequence[Segment]) -> list[Base]:
+    """Where the history that is kept can begin, oldest first.
+
+    Args:
+        directory: where the files are.
+        segments: the chain, oldest first.
+    """
+    found: dict[int, tuple[int, int]] = {}
+    first = segments[0].header
+    if first.first_lsn == 1:
+        found[0] = (first.created, 0)
+    for name in directory.names():
+        lsn = parse_checkpoint_name(name)
+        if lsn is None or lsn + 1 < first.first_lsn:
+            continue
+        with contextlib.suppress(FileNotFoundError, CorruptError):
+            file = directory.open(name)
+            try:
+                found[lsn] = (Checkpoint(directory, name, file).header.created, file.size())
+            finally:
+                file.close()
+    lsns = sorted(found)
+    log_bytes = dict.fromkeys(lsns, 0)
+    for segment in segments:
+        base = max((lsn for lsn in lsns if lsn < segment.header.first_lsn), default=None)
+        if base is not None:
+            log_bytes[base] += _size(directory, segment.name)
+    return [Base(lsn, *found[lsn], log_bytes[lsn]) for lsn in lsns]
+
+
+def _size(directory: Directory, name: str) -> int:
+    try:
+        file = directory.open(name)
+    except FileNotFoundError:
+        return 0
+    try:
+        return file.size()
+    finally:
+        file.close()
+
+
+def _is_pinned(directory: Directory, name: str) -> bool:
+    """Whether a checkpoint is kept for its own sake. One that is damaged is nobody's way back."""
+    try:
+        file = directory.open(name)
+        try:
+            return Checkpoint(directory, name, file).header.pinned
+        finally:
+            file.close()
+    except (FileNotFoundError, CorruptError):
+        return False
 
 
 def _remove(directory: Directory, name: str, gone: set[str]) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, get_origin
+from typing import TYPE_CHECKING, Any, get_origin
 
 import msgspec
 
@@ -22,6 +22,9 @@ from cairndb.kinds import Kind, reachable
 from cairndb.record import Record
 from cairndb.schema_check import REFUSALS, endless_generic, refused_types
 from cairndb.schema_compile import NODE, Compiler, Default
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def compile_root(root_type: Any, *, guard: bool) -> Kind:
@@ -101,15 +104,17 @@ def _schema_error(problems: list[str]) -> SchemaError:
     return SchemaError("this type can't be kept:\n" + "\n".join(f"  {line}" for line in problems))
 
 
-def describe(kind: Kind) -> str:
+def describe(kind: Kind, version: int = 1) -> str:
     """The schema as text: canonical JSON that people can read.
 
     Args:
         kind: what `compile_root` gave.
+        version: that the application gives its data.
 
     Returns:
-        The root's type, and under `types` what the classes are that it names: records and frozen
-        classes with their fields in the order in which they are stored, Enums with their values.
+        The version, if it isn't 1; the root's type, and under `types` what the classes are that it
+        names: records and frozen classes with their fields in the order in which they are stored,
+        Enums with their values.
     """
     types: dict[str, Any] = {}
     for part in reachable(kind):
@@ -119,9 +124,29 @@ def describe(kind: Kind) -> str:
             types[part.name] = {word: fields} | ({"tag": part.tag} if part.tag else {})
         elif isinstance(part, kinds.EnumKind):
             types[part.name] = {"enum": {member.name: member.value for member in part.members}}
-    return json.dumps({"root": kind.name, "types": types}, indent=1, ensure_ascii=False)
+    content = ({"version": version} if version != 1 else {}) | {"root": kind.name, "types": types}
+    return json.dumps(content, indent=1, ensure_ascii=False)
 
 
-def fingerprint(kind: Kind) -> str:
-    """A hash of `describe(kind)`: 32 hexadecimal digits (BLAKE2b, 16 bytes)."""
-    return hashlib.blake2b(describe(kind).encode(), digest_size=16).hexdigest()
+def fingerprint(text: str) -> str:
+    """A hash of what `describe` gives: 32 hexadecimal digits (BLAKE2b, 16 bytes)."""
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def field_defaults(kind: Kind) -> dict[str, dict[str, bytes]]:
+    """The encoded defaults of all fields that have one, by class and stored name.
+
+    Args:
+        kind: what `compile_root` gave.
+    """
+    return {
+        part.name: dict(_encoded_defaults(part))
+        for part in reachable(kind)
+        if isinstance(part, kinds.FieldsKind)
+    }
+
+
+def _encoded_defaults(kind: kinds.FieldsKind) -> Iterator[tuple[str, bytes]]:
+    for name, make in kind.defaults.items():
+        part = kind.by_encode_name[name].kind
+        yield name, part.encode(part.copy(make(), 0))

@@ -278,6 +278,10 @@ class Compiler:
             field_kind = self.visit(field.type, inner, place)
             kind.add_field(kinds.Field(field.name, field.encode_name, field_kind))
             self._default(field, field_kind, inner)
+            if field.default is not NODEFAULT:
+                kind.defaults[field.encode_name] = lambda value=field.default: value  # type: ignore[misc]
+            elif field.default_factory is not NODEFAULT:
+                kind.defaults[field.encode_name] = field.default_factory
         return kind
 
     def _default(self, field: mi.Field, kind: Kind, path: str) -> None:

@@ -18,21 +18,24 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 from uuid import UUID
+from zlib import crc32
 
 from cairndb import retirement
 from cairndb.appender import Appender, Schema, StoreOptions
-from cairndb.chain import End, Position, check_database, log_bytes
+from cairndb.chain import End, Position, log_bytes
 from cairndb.checkpoint import Checkpoint, checkpoint_name
 from cairndb.errors import CorruptError, DiskFull, UsageError
 from cairndb.files import NO_ROOM, is_temporary
 from cairndb.identity import (
+    BACKUP,
     NAME,
     Identity,
     check_nothing_lost,
     clear_interrupted_creation,
     publish_identity,
 )
-from cairndb.log import parse_segment_name, publication
+from cairndb.linking import check_database
+from cairndb.log import Piece, parse_segment_name, publication
 from cairndb.publishing import disk_full
 from cairndb.recovery import NOTHING, Recovered, continuation, recover
 
@@ -40,7 +43,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cairndb.files import Directory
-    from cairndb.log import Piece
 
 __all__ = ["Store", "StoreOptions"]
 
@@ -117,6 +119,11 @@ class Store(Appender):
         """
         options = options or StoreOptions()
         names = directory.names()
+        if BACKUP in names:
+            raise UsageError(
+                f"{directory.path} is a backup: open it with read_only=True, or restore it to "
+                "another place with 'cairn restore'"
+            )
         if NAME not in names:
             if not create:
                 check_nothing_lost(directory, names)
@@ -132,7 +139,7 @@ class Store(Appender):
         store = cls(
             directory, identity, Schema(schema, fingerprint), options, clock, epoch, recovered
         )
-        for name in filter(is_temporary, names):
+        for name in (*filter(is_temporary, names), *recovered.unreached):
             directory.remove(name)
         if store.created:
             # Once more: if the sync of its name failed, it may be in the cache only, for ever.
@@ -143,7 +150,7 @@ class Store(Appender):
         """Publish the first segment, then DATABASE."""
         try:
             with self._deadly():
-                self._publish((), 0, self._schema)
+                self._publish((), 0, self.schema)
                 publish_identity(self.directory, self.identity, self.options.nonce())
         except BaseException:
             with contextlib.suppress(OSError):
@@ -317,10 +324,35 @@ class Store(Appender):
         # Before this owner has a segment, the newest of the last one may hold the tail.
         superseded = self.superseded if self._live is not None else []
         gone = retirement.retire(
-            self.directory, [position.lsn for position in kept], self.segments, superseded
+            self.directory,
+            [position.lsn for position in kept],
+            self.segments,
+            superseded,
+            retention=self.options.retention,
+            now=self.clock(),
         )
         self.segments = [segment for segment in self.segments if segment.name not in gone]
         self.superseded = [segment for segment in self.superseded if segment.name not in gone]
+
+    def begin_anew(self, entry: bytes, nonce: bytes, checkpoint_bytes: int) -> None:
+        """Go on from a checkpoint that isn't the fold of the log; see `barrier`.
+
+        For the caller at open, after `log_frames`; everything is synced.
+
+        Args:
+            entry: its only operation is a BARRIER with the nonce.
+            nonce: of the checkpoint, which has been published.
+            checkpoint_bytes: its length.
+
+        Raises:
+            DiskFull: there is no room; nothing has happened.
+            OSError: a step failed; the store is dead.
+        """
+        lsn, running = self.applied.lsn + 1, crc32(entry, self.applied.running)
+        with self._deadly():
+            self._publish([Piece(lsn, 1, entry)], 0, self.schema, nonce)
+        self.applied = self.written = self.durable = Position(lsn, running)
+        self._checkpoints.append((self.durable, checkpoint_bytes))
 
     # The rest
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cairndb.chain import check_database
 from cairndb.checkpoint import MAGIC as CHECKPOINT_MAGIC
 from cairndb.checkpoint import Checkpoint, CheckpointHeader, checkpoint_name, parse_checkpoint_name
 from cairndb.errors import CairnError, CorruptError
@@ -23,6 +22,7 @@ from cairndb.files import is_temporary, path_in
 from cairndb.frame import HEADER_ALIGNMENT, MAGIC_BYTES, decode_header
 from cairndb.identity import MAGIC as IDENTITY_MAGIC
 from cairndb.identity import NAME, Identity, read_identity
+from cairndb.linking import check_database
 from cairndb.log import MAGIC as SEGMENT_MAGIC
 from cairndb.log import SegmentHeader, parse_segment_name, segment_name
 from cairndb.survey_frames import Proof, Run, SegmentFile, Surveyed, patient_reader, scan

@@ -3,6 +3,10 @@
     reading   get, ls, tree
     writing   set, del, checkpoint
     history   log
+    past      diff
+    rewinding rewind
+    backups   backup, restore
+    schemas   schema show, diff, migrate
     checking  verify, stats
     doctor    doctor
     prompt    shell
@@ -19,7 +23,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cairndb.cli import checking, doctor, history, output, prompt, reading, writing
+from cairndb.cli import (
+    backups,
+    checking,
+    doctor,
+    history,
+    output,
+    past,
+    prompt,
+    reading,
+    rewinding,
+    schemas,
+    writing,
+)
 from cairndb.errors import (
     CairnError,
     DatabaseLocked,
@@ -52,6 +68,10 @@ _commands: dict[str, Callable[..., None]] = {
     "set": writing.set_value,
     "del": writing.delete,
     "log": history.log,
+    "diff": past.diff,
+    "rewind": rewinding.rewind,
+    "backup": backups.backup,
+    "restore": backups.restore,
     "verify": checking.verify,
     "stats": checking.stats,
     "doctor": doctor.doctor,
@@ -63,6 +83,8 @@ for _name, _command in _commands.items():
     application.command(_name, context_settings={"ignore_unknown_options": _name == "set"})(
         _command
     )
+
+application.add_typer(schemas.application, name="schema")
 
 # Faults of what was asked, or of the class that --root names; all else is the database's.
 _MISUSE = (output.Misuse, ReadOnlyError, SchemaError, UsageError, ValidationError)

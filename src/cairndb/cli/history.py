@@ -12,7 +12,7 @@ from typer import Option
 from cairndb import codec
 from cairndb.cli import output, source, values
 from cairndb.cli.reading import Database  # noqa: TC001  Typer looks at it at run time
-from cairndb.patch import ADD, DELETE, DISCARD, MERGE, SET, SPLICE
+from cairndb.patch import ADD, BARRIER, DELETE, DISCARD, MERGE, SET, SPLICE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +27,7 @@ _NAMES = {
     ADD: "add",
     DISCARD: "discard",
     MERGE: "merge",
+    BARRIER: "barrier",
 }
 _BRIEF = 80
 _LOOK_SECONDS = 0.5
@@ -109,7 +110,7 @@ def _show(lsn: int, entry: Entry) -> None:
 
 def _argument_text(operation: Operation) -> str:
     argument = operation.argument
-    if operation.code == DELETE:
+    if operation.code in {DELETE, BARRIER}:
         return ""
     if operation.code == SPLICE:
         start, deleted, inserted = codec.open_list(argument)
@@ -154,7 +155,7 @@ def _operation_json(operation: Operation) -> dict[str, Any]:
     if operation.code == SPLICE:
         start, deleted, inserted = argument
         return shown | {"start": start, "deleted": deleted, "inserted": inserted}
-    if operation.code == DELETE:
+    if operation.code in {DELETE, BARRIER}:
         return shown
     if operation.code in {ADD, DISCARD}:
         return shown | {"elements": argument}

@@ -75,7 +75,7 @@ def _check_fold(directory: Directory, progress: source.Progress) -> str:
             proven = f"the checkpoint at LSN {newest.header.lsn} is what the log says"
             proven += "; " if since is None else f" since LSN {since}; "
             if since is None:
-                proven = "what the last checkpoint was made of is gone; "
+                proven = "nothing leads to the last checkpoint that it could be made of again; "
         for piece in chain.pieces(end):
             source.replay(directory, fold, piece)
             read += len(piece.payload)
@@ -112,6 +112,9 @@ def _prove(
     total = source.bytes_of(directory)
     older = held[-2] if len(held) > 1 else None
     chain = source.chain_from(files, older.header if older else None)
+    replaced = [s.header.first_lsn for s in chain.segments if s.header.barrier]
+    if any(chain.base.lsn < lsn <= newest.header.lsn for lsn in replaced):
+        return None, read  # no fold leads over a barrier
     if older is None and chain.base.lsn > 0:
         return None, read
     fold, more = source.loaded(directory, older.frames() if older else (), progress, total)

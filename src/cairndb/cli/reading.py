@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from msgspec import Raw
     from rich.tree import Tree
 
+    from cairndb.history import At
+
 # Typer looks at these when the program runs, so they can't stand under TYPE_CHECKING.
 Database = Annotated[
     Path,
@@ -26,6 +29,11 @@ PathArgument = Annotated[
     str, Argument(metavar="PATH", help="Where to look, as /accounts/alice/balance.")
 ]
 
+AtOption = Annotated[
+    str | None,
+    Option("--at", metavar="LSN|TIME", help="As it was then: 4711, or 2026-11-24T12:00."),
+]
+
 _BRIEF = 60
 _TREE_WIDTH = 10_000
 
@@ -34,6 +42,7 @@ def get(
     database: Database,
     path: PathArgument = "/",
     *,
+    at: AtOption = None,
     raw: Annotated[
         bool, Option("--raw", "-r", help="Text as it is, without quotes and escapes.")
     ] = False,
@@ -43,7 +52,7 @@ def get(
 
     Example: cairn get bank.cairn /accounts/alice
     """
-    value = codec.decode(_find(database, path)[1])
+    value = codec.decode(_find(database, path, at)[1])
     if raw and isinstance(value, str):
         output.write(value)
     else:
@@ -54,6 +63,7 @@ def ls(
     database: Database,
     path: PathArgument = "/",
     *,
+    at: AtOption = None,
     limit: Annotated[int | None, Option(min=0, metavar="N", help="Show at most N.")] = None,
     json: Annotated[bool, Option("--json", help="As a JSON array of objects.")] = False,
 ) -> None:
@@ -61,7 +71,7 @@ def ls(
 
     Example: cairn ls bank.cairn /accounts
     """
-    found, value = _find(database, path)
+    found, value = _find(database, path, at)
     level = values.children(value)
     if level is None:
         where = values.path_text(found)
@@ -82,6 +92,7 @@ def tree(
     database: Database,
     path: PathArgument = "/",
     *,
+    at: AtOption = None,
     depth: Annotated[int, Option(min=1, metavar="N", help="Go down N levels.")] = 3,
     limit: Annotated[int, Option(min=1, metavar="N", help="Show N of each node.")] = 20,
 ) -> None:
@@ -92,7 +103,7 @@ def tree(
     from rich.text import Text  # noqa: PLC0415  the other commands start faster without
     from rich.tree import Tree  # noqa: PLC0415
 
-    found, value = _find(database, path)
+    found, value = _find(database, path, at)
     name = values.path_text(found) if found else database.name
     drawn = Tree(Text(f"{name} {values.shape(value) or values.brief(value, _BRIEF)}", "bold"))
     _grow(drawn, value, depth, limit)
@@ -121,8 +132,24 @@ def _grow(drawn: Tree, value: Raw | bytes, depth: int, limit: int) -> None:
         drawn.add(Text(f"… {len(level) - limit:,} more", style="dim"))
 
 
-def _find(database: Path, path: str) -> tuple[list[Any], Raw | bytes]:
-    state = source.read_state(database)
+def moment(text: str | None) -> At | None:
+    """What `--at` says: an LSN, or a time; without a zone it is this machine's.
+
+    Raises:
+        Misuse: it is neither.
+    """
+    if text is None or text.isdigit():
+        return None if text is None else int(text)
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except ValueError:
+        raise output.Misuse(
+            f"{text!r} is neither an LSN, as 4711, nor a time, as 2026-11-24T12:00"
+        ) from None
+
+
+def _find(database: Path, path: str, at: str | None) -> tuple[list[Any], Raw | bytes]:
+    state = source.read_state(database, moment(at))
     try:
         return values.find(state.encoded, values.parse_path(path))
     except values.NoSuchPath as error:

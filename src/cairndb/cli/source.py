@@ -6,14 +6,16 @@ import itertools
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from cairndb.chain import Chain, Files, Position, link
+from cairndb.chain import Chain, Files, Position
 from cairndb.checkpoint import parse_checkpoint_name
 from cairndb.cli import output
 from cairndb.cli.counted import CountedDirectory
 from cairndb.errors import CairnError, CorruptError
 from cairndb.fold import Fold
 from cairndb.frame import HEAD_BYTES, FrameReader
+from cairndb.history import read_at
 from cairndb.identity import NAME, read_identity
+from cairndb.linking import link
 from cairndb.log import parse_segment_name, read_segment
 from cairndb.patch import Entry, decode_entries, decode_operations
 from cairndb.recovery import read_chain
@@ -21,9 +23,11 @@ from cairndb.recovery import read_chain
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
+    from uuid import UUID
 
     from cairndb.checkpoint import CheckpointHeader
     from cairndb.files import Directory
+    from cairndb.history import At
     from cairndb.log import Piece, SegmentHeader
 
 Numbered = tuple[int, Entry]
@@ -38,6 +42,7 @@ class State(NamedTuple):
     encoded: bytes
     lsn: int
     schema: str
+    database: UUID
 
 
 @contextmanager
@@ -85,8 +90,12 @@ def _without_identity(database: Path, names: list[str]) -> str:
     return f"{database} is a directory, but no database: there is no file {NAME} in it"
 
 
-def read_state(database: Path) -> State:
+def read_state(database: Path, at: At | None = None) -> State:
     """The whole state, folded untyped.
+
+    Args:
+        database: its directory.
+        at: as of when; None for now.
 
     Raises:
         CairnError: there is no database, or it is damaged.
@@ -94,19 +103,20 @@ def read_state(database: Path) -> State:
     with (
         directory_of(database) as directory,
         output.progress("reading") as progress,
-        closing(read_chain(directory)) as reading,
+        closing(read_chain(directory) if at is None else read_at(directory, at)) as reading,
     ):
         for text in reading.warnings:
             output.say_error(f"warning: {text}")
         total = bytes_of(directory)
         fold, read = loaded(directory, reading.checkpoint_frames(), progress, total)
         for piece in reading.log_frames():
-            replay(directory, fold, piece)
+            replay(directory, fold, piece, reading.lsn)
             read += len(piece.payload)
             progress(read, total)
         if not reading.lsn:
             raise CairnError(f"{database} has no content yet: its creation was interrupted")
-        return State(fold.encode(), reading.lsn, reading.schema)
+        database_id = read_identity(directory).database
+        return State(fold.encode(), reading.lsn, reading.schema, database_id)
 
 
 def loaded(
@@ -132,8 +142,14 @@ def loaded(
     return fold, read
 
 
-def replay(directory: Directory, fold: Fold, piece: Piece) -> None:
+def replay(directory: Directory, fold: Fold, piece: Piece, until_lsn: int | None = None) -> None:
     """Apply the entries of a piece of the log.
+
+    Args:
+        directory: for messages.
+        fold: what they are applied to.
+        piece: of the log.
+        until_lsn: the last to apply; None for all.
 
     Raises:
         CorruptError: an entry doesn't fit the state, though its checksum is right.
@@ -141,6 +157,8 @@ def replay(directory: Directory, fold: Fold, piece: Piece) -> None:
     lsn = piece.first_lsn
     try:
         for entry in decode_entries(piece.payload, piece.count):
+            if until_lsn is not None and lsn > until_lsn:
+                return
             fold.apply(entry.operations)
             lsn += 1
     except ValueError as error:

@@ -62,12 +62,12 @@ def set_value(
         raise output.Misuse(
             f"{shown} isn't JSON: {error}. Text needs double quotes: '\"text\"'"
         ) from None
-    with _opened(database, root) as (db, kind):
+    with opened(database, root) as (db, kind):
         with db.view() as state:
             place = locate(kind, state, path)
         converted = _convert(given, place.kind, path)
         with db.update() as draft:
-            _put(_reach(draft, place), *place.way[-1], converted)
+            put(reach(draft, place), *place.way[-1], converted)
         _done(db, show=show)
 
 
@@ -80,7 +80,7 @@ def delete(
 
     Example: cairn del bank.cairn /accounts/alice --root bank:Bank
     """
-    with _opened(database, root) as (db, kind):
+    with opened(database, root) as (db, kind):
         with db.view() as state:
             place = locate(kind, state, path)
         owner, step = place.way[-1]
@@ -89,7 +89,7 @@ def delete(
         if not place.exists:
             raise output.Negative(f"there is nothing at {path}")
         with db.update() as draft:
-            node = _reach(draft, place)
+            node = reach(draft, place)
             if isinstance(owner, SetKind):
                 node.remove(step)
             else:
@@ -128,22 +128,35 @@ def root_of(database: Path, name: str | None) -> Any:
                 f"{database} has declared types: name its root class, --root module:Class"
             )
         return dict[str, Any]
+    return imported("--root", name)
+
+
+def imported(option: str, name: str) -> Any:
+    """What an option names in the application's code, `module:Name`.
+
+    Args:
+        option: for messages.
+        name: as given.
+
+    Raises:
+        Misuse: there is no such thing.
+    """
     module, colon, attribute = name.partition(":")
     if not (module and colon and attribute):
-        raise output.Misuse(f"--root is module:Class, as bank:Bank, not {name!r}")
+        raise output.Misuse(f"{option} is module:Name, as bank:Bank, not {name!r}")
     sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
     try:
         found: Any = importlib.import_module(module)
         for part in attribute.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
-        raise output.Misuse(f"--root {name}: {error}") from None
+        raise output.Misuse(f"{option} {name}: {error}") from None
     except Exception as error:  # noqa: BLE001  whatever that module does
-        raise output.Misuse(f"--root {name}: {type(error).__name__}: {error}") from None
+        raise output.Misuse(f"{option} {name}: {type(error).__name__}: {error}") from None
     return found
 
 
-class _opened:  # noqa: N801  a context manager, used as a function
+class opened:  # noqa: N801  a context manager, used as a function
     """The database open for changing, and the kind of its root."""
 
     def __init__(self, database: Path, root: str | None) -> None:
@@ -247,14 +260,15 @@ def _convert(given: Any, kind: Kind, path: str) -> Any:
         raise output.Misuse(f"{path} is declared {kind.name}: {error}") from None
 
 
-def _reach(draft: Any, place: Place) -> Any:
+def reach(draft: Any, place: Place) -> Any:
     """The draft of the node that the last step starts from."""
     for owner, step in place.way[:-1]:
         draft = getattr(draft, step) if isinstance(owner, RecordKind) else draft[step]
     return draft
 
 
-def _put(node: Any, owner: Kind, step: Any, value: Any) -> None:
+def put(node: Any, owner: Kind, step: Any, value: Any) -> None:
+    """Put a value where the last step leads."""
     if isinstance(owner, RecordKind):
         setattr(node, step, value)
     elif isinstance(owner, SetKind):

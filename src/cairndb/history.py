@@ -1,0 +1,194 @@
+"""The past of a database, as far as its log and checkpoints reach.
+
+An entry's time is never before that of the entry before it, so a time names an LSN: that of the
+last entry at or before it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from contextlib import closing
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from cairndb import codec
+from cairndb.chain import Position
+from cairndb.checkpoint import Checkpoint, checkpoint_name, parse_checkpoint_name
+from cairndb.errors import CorruptError, UsageError
+from cairndb.fold import Fold
+from cairndb.frame import FrameReader
+from cairndb.log import running_checksum
+from cairndb.patch import decode_entries, decode_entry, decode_operations
+from cairndb.recovery import read_chain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cairndb.files import Directory
+    from cairndb.log import Piece, Segment
+    from cairndb.recovery import Reading
+
+At = int | datetime
+"""A moment in the life of a database: an LSN, or an aware time."""
+
+
+class Still:
+    """A database as of a checkpoint, without any log: see `recovery.Reading`.
+
+    Args:
+        directory: that it is in.
+        name: of the checkpoint.
+
+    Raises:
+        FileNotFoundError: it isn't there.
+        CorruptError: it isn't whole.
+    """
+
+    def __init__(self, directory: Directory, name: str) -> None:
+        self._file = directory.open(name)
+        try:
+            self._file.hold(exclusive=False)
+            self._checkpoint = Checkpoint(directory, name, self._file)
+            self._checkpoint.verify()
+        except BaseException:
+            self._file.close()
+            raise
+        header = self._checkpoint.header
+        self.base = Position(header.lsn, header.running)
+        self.lsn = self.base_lsn = header.lsn
+        self.schema, self.fingerprint = header.schema, header.fingerprint
+        self.total_bytes = self._file.size()
+        self.warnings: list[str] = []
+
+    def checkpoint_frames(self) -> Iterator[tuple[int, bytes]]:
+        """(count, operations)."""
+        return self._checkpoint.frames()
+
+    def log_frames(self) -> Iterator[Piece]:
+        """Nothing."""
+        return iter(())
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+
+def read_at(directory: Directory, at: At) -> Reading | Still:
+    """Read a database as it was.
+
+    Args:
+        directory: not locked.
+        at: an LSN, or an aware time.
+
+    Returns:
+        A reading that ends there; `close` it.
+
+    Raises:
+        UsageError: that moment isn't kept, or is yet to come.
+        CorruptError: a file that is needed is damaged.
+    """
+    lsn = at if isinstance(at, int) else lsn_at(directory, at)
+    name = checkpoint_name(lsn)
+    if name in directory.names():
+        with contextlib.suppress(FileNotFoundError, CorruptError):
+            return Still(directory, name)
+    _check_kept(directory, lsn)
+    return read_chain(directory, at_lsn=lsn)
+
+
+def _check_kept(directory: Directory, lsn: int) -> None:
+    """Raise UsageError if the log doesn't lead to an LSN any more."""
+    with closing(read_chain(directory)) as reading:
+        first = reading.recovered.chain.segments[0].header.first_lsn
+    checkpoints = sorted(filter(None, map(parse_checkpoint_name, directory.names())))
+    bases = [base for base in ([0] if first == 1 else checkpoints) if base + 1 >= first]
+    oldest = max(min(bases, default=first), 1)
+    if lsn < oldest:
+        alone = [str(each) for each in checkpoints if each < oldest]
+        raise UsageError(
+            f"{directory.path} goes back to LSN {oldest}, and LSN {lsn} was asked for"
+            + (f"; single states before it: {', '.join(alone)}" if alone else "")
+        )
+
+
+class Folded(NamedTuple):
+    """A state, untyped."""
+
+    fold: Fold
+    time: int
+    """Of the last entry folded; 0 if it is all a checkpoint."""
+    position: Position
+    """Where in the log it is."""
+
+
+def folded(reading: Reading | Still, step: Callable[[int], None]) -> Folded:
+    """The state that a reading shows.
+
+    Args:
+        reading: what to fold.
+        step: told how many bytes have been folded since it was told last.
+
+    Raises:
+        CorruptError: a file is damaged.
+        ValueError: the checksums are right, and an operation can't be applied.
+    """
+    fold, time = Fold(), 0
+    running = reading.base.running
+    for count, payload in reading.checkpoint_frames():
+        for each in decode_operations(payload, count):
+            fold.apply((each,))
+        step(len(payload))
+    for first_lsn, count, payload in reading.log_frames():
+        encoded = codec.open_list(codec.as_array(payload, count))
+        for entry in encoded[: reading.lsn - first_lsn + 1]:
+            decoded = decode_entry(entry)
+            fold.apply(decoded.operations)
+            time = decoded.time
+            running = running_checksum(bytes(entry), running)
+        step(len(payload))
+    return Folded(fold, time, Position(reading.lsn, running))
+
+
+def lsn_at(directory: Directory, when: datetime) -> int:
+    """The LSN of the last entry at or before a time.
+
+    Args:
+        directory: not locked.
+        when: an aware time.
+
+    Raises:
+        UsageError: the time is before what is kept, or has no time zone.
+        CorruptError: a file is damaged.
+    """
+    if when.tzinfo is None:
+        raise UsageError(f"{when} has no time zone: give it one, as when.astimezone()")
+    microseconds = int(when.timestamp() * 1_000_000)
+    with closing(read_chain(directory)) as reading:
+        segments = reading.recovered.chain.segments
+        begun = [s for s in segments if _begins_by(directory, s, microseconds)]
+        if not begun:
+            raise UsageError(f"{directory.path}: what was at {when} isn't kept any more")
+        following = segments[len(begun) :]
+        last = following[0].header.first_lsn - 1 if following else reading.lsn
+    with closing(read_chain(directory, at_lsn=last)) as reading:
+        lsn = reading.base_lsn
+        for piece in reading.log_frames():
+            for entry in decode_entries(piece.payload, piece.count):
+                if entry.time > microseconds or lsn == last:
+                    return lsn
+                lsn += 1
+        return lsn
+
+
+def _begins_by(directory: Directory, segment: Segment, microseconds: int) -> bool:
+    """Whether a segment's first entry is of that time or before."""
+    header = segment.header
+    with closing(directory.open(segment.name)) as file:
+        reader = FrameReader(
+            file.read, header.nonce, segment.begin, file.size(), header.first_lsn, chunk_bytes=4096
+        )
+        for frame in reader:
+            if frame.entries:
+                (first, *_) = decode_entries(frame.payload, frame.entries)
+                return first.time <= microseconds
+    return False

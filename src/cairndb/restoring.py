@@ -1,0 +1,43 @@
+"""A new database from a backup, or from the past of a database."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from cairndb.errors import UsageError
+from cairndb.history import At, folded, read_at
+from cairndb.rebuilding import Content, rebuilding
+from cairndb.recovery import read_chain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cairndb.files import Directory
+
+
+def restore(source: Directory, destination: str, at: At | None, step: Callable[[int], None]) -> int:
+    """Make a database of a state that there was.
+
+    Args:
+        source: a backup, or a database; not locked.
+        destination: where nothing is, or an empty directory; it appears whole or not at all.
+        at: as of when; None for the last state.
+        step: told how many bytes have been folded since it was told last.
+
+    Returns:
+        The LSN of the state, which the new database goes on from.
+
+    Raises:
+        UsageError: that moment isn't kept, or there is something at the destination.
+        CorruptError: a file is damaged.
+        DiskFull: there is no room.
+    """
+    with closing(read_chain(source) if at is None else read_at(source, at)) as reading:
+        if not reading.lsn:
+            raise UsageError(f"{source.path} has no content yet: there is nothing to restore")
+        with rebuilding(destination) as build:
+            found = folded(reading, step)
+            schema, fingerprint = reading.schema, reading.fingerprint
+            build(Content(found.fold, found.position, schema, fingerprint), lambda: step(0))
+    return reading.lsn
