@@ -11,6 +11,7 @@ import pytest
 import cairndb
 from bank import Account, filled
 from cairndb import cli
+from foreign_files import dumb_shelf, run_sql
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -99,6 +100,8 @@ def test_every_command_of_the_page_runs(
     with filled(tmp_path / "bank.cairn") as db, db.update() as bank:
         bank.accounts["alice"] = Account("Alice", 7)
     cairndb.open("notes.cairn").close()
+    run_sql(tmp_path / "shop.db", "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT)")
+    dumb_shelf(tmp_path / "sessions", {})
     examples = command_examples()
     assert len(examples) > 12
     for example in examples:

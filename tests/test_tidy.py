@@ -77,6 +77,8 @@ FILE_METHODS = {
 
 # Libraries that turn bytes into code, or code into state.
 FORBIDDEN_LIBRARIES = {"cloudpickle", "copyreg", "dill", "marshal", "pickle", "shelve"}
+# Where the user says that he trusts the pickles of another store, here and nowhere else.
+UNPICKLING = PACKAGE / "cli" / "unpickling.py"
 FORBIDDEN_CALLS = {"compile", "eval", "exec", "__import__"}
 
 FUNCTION_LINES_MAX = 50
@@ -249,8 +251,9 @@ def test_only_files_calls_the_system_for_files(path: Path) -> None:
 
 @pytest.mark.parametrize("path", library_files(), ids=shown)
 def test_nothing_turns_bytes_into_code(path: Path) -> None:
-    """No pickle and its kin, no eval, exec or compile."""
-    wrong = [(line, name) for line, name in libraries(path) if name in FORBIDDEN_LIBRARIES]
+    """No pickle and its kin, but where the user asks for it by name; no eval, exec or compile."""
+    forbidden = FORBIDDEN_LIBRARIES - ({"pickle"} if path == UNPICKLING else set())
+    wrong = [(line, name) for line, name in libraries(path) if name in forbidden]
     wrong += [
         (node.lineno, node.func.id)
         for node in ast.walk(tree_of(path))

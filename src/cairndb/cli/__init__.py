@@ -9,6 +9,8 @@
     schemas   schema show, diff, migrate
     checking  verify, stats
     doctor    doctor
+    exporting export
+    importing import
     prompt    shell
 
 All that only reads does so beside the owner, without its lock and without the application.
@@ -27,7 +29,9 @@ from cairndb.cli import (
     backups,
     checking,
     doctor,
+    exporting,
     history,
+    importing,
     output,
     past,
     prompt,
@@ -77,6 +81,8 @@ _commands: dict[str, Callable[..., None]] = {
     "doctor": doctor.doctor,
     "checkpoint": writing.checkpoint,
     "shell": prompt.shell,
+    "export": exporting.export,
+    "import": importing.import_,
 }
 for _name, _command in _commands.items():
     # So that a negative number isn't taken for an option.
