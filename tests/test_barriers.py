@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from msgspec import defstruct
 from cairndb.appender import StoreOptions
 from cairndb.checkpoint import checkpoint_name
 from cairndb.checkpointer import make_checkpoint
-from cairndb.errors import CorruptError
+from cairndb.errors import CairnError, CorruptError
 from cairndb.opening import own
 from cairndb.record import Record
 from cairndb.recovery import verify
@@ -170,3 +172,30 @@ def test_versions_and_migrations_run_once() -> None:
         ).engine
         assert counts(engine) == [14]
     assert runs == [7]
+
+
+def fails_at(number: int) -> tuple[World, list[int]]:
+    """A change of the schema whose n-th call fails, then two owners, and what they acknowledged."""
+    world = World()
+    engine = open_as(world, OLD)
+    put(engine, OLD, 0)
+    engine.close()
+    world.faults = {len(world.calls) + number: errno.EIO}
+    with suppress(OSError, CairnError):
+        put(open_as(world, NEW), NEW, 1)
+    world.faults = {}
+    found: list[int] = []
+    for _ in range(2):
+        engine = open_as(world, NEW)
+        put(engine, NEW, len(counts(engine)))
+        found = counts(engine)
+    return world, found
+
+
+@pytest.mark.slow
+def test_what_is_built_on_a_change_that_failed_stays() -> None:
+    """Each call of it fails in turn: what the next owners acknowledge survives a loss of power."""
+    for number in range(1, 80):
+        world, found = fails_at(number)
+        for image in images(world.moment(), limit=40):
+            assert recovered(image, NEW) == found, number

@@ -134,9 +134,12 @@ class Chain:
         for segment in self.superseded:
             after = (s for s in self.segments if publication(s.name) > publication(segment.name))
             self._check_rest(segment, segment.begin, next(after))
-        self.newest = self._read_newest(max(header_lsn, base.lsn))
+        # The checkpoint of a barrier doesn't prove the entry that it is the state of.
+        last = segments[-1].header
+        base_lsn = base.lsn - (bool(last.barrier) and last.first_lsn == base.lsn)
+        self.newest = self._read_newest(max(header_lsn, base_lsn))
         offset, (trusted_lsn, _) = self.newest.trusted
-        if trusted_lsn < base.lsn:  # a frame in the tail, which nothing compares with the base
+        if trusted_lsn < base_lsn:  # a frame in the tail, which nothing compares with the base
             raise self._corrupt(self.segments[-1], offset, _WITHIN)
 
     def _check_rest(self, segment: Segment, start: int, successor: Segment) -> None:

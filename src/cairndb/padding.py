@@ -87,10 +87,8 @@ def check_segments(chain: Chain, *, sealed: bool) -> Iterator[CorruptError]:
         sealed: whether there are seals: a backup lists its files instead.
     """
     newest = chain.segments[-1]
-    # What comes before a segment is sealed before anything in that is acknowledged; the entry of a
-    # barrier is proven by its checkpoint before that.
-    first_lsn = newest.header.first_lsn + bool(newest.header.barrier)
-    complete = chain.newest.trusted.position.lsn >= first_lsn
+    # What comes before a segment is sealed before anything in that is acknowledged.
+    complete = chain.newest.trusted.position.lsn >= newest.header.first_lsn
     for segment in (*chain.segments, *chain.superseded):
         file = chain.files.open(segment.name)
         part = _Part(file, path_in(chain.files.directory, segment.name))

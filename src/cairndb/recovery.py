@@ -92,7 +92,8 @@ class Recovered:
                 if checkpoint.header.barrier and not self._is_reached(checkpoint, names):
                     self.unreached.append(name)
                     continue
-                proven = max(proven, checkpoint.header.lsn)
+                # A barrier's is published before the entry that it is the state of.
+                proven = max(proven, checkpoint.header.lsn - checkpoint.header.barrier)
                 if at_lsn is not None and lsn > at_lsn:
                     continue
                 checkpoint.verify()
@@ -204,14 +205,8 @@ def continuation(chain: Chain) -> Continuation:
     # What was published after the last segment with a proven entry may be unsealed; what came
     # before was sealed when that entry was acknowledged.
     unsealed = [(segment, End(end, trusted.position)) for segment in segments[-1:]]
-    last = segments[-1].name if segments else ""
-    if len(segments) > 1 and segments[-1].header.barrier:
-        # Its checkpoint proves the entry that it begins with, before anything is sealed.
-        successor, last = segments[-1].header, segments[-2].name
-        before = Position(successor.first_lsn - 1, successor.running)
-        unsealed.insert(0, (segments[-2], End(successor.predecessor_end, before)))
     for segment in superseded:
-        if not last or publication(segment.name) > publication(last):
+        if not segments or publication(segment.name) > publication(segments[-1].name):
             before = Position(segment.header.first_lsn - 1, segment.header.running)
             unsealed.append((segment, End(segment.begin, before)))
     return Continuation(segments, superseded, unsealed, nonce, end, trusted.position)

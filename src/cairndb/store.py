@@ -178,7 +178,8 @@ class Store(Appender):
             yield from chain.pieces(chain.newest.trusted.position.lsn)
             self.start()
             if self.tail_missing is None:
-                yield from self.tail_frames()
+                # The entry of a barrier is in the base already.
+                yield from (p for p in self.tail_frames() if p.first_lsn > chain.base.lsn)
 
     def tail_frames(self) -> Iterator[Piece]:
         """(first LSN, count, entries): the good entries that nothing proved durable at open."""
@@ -186,11 +187,10 @@ class Store(Appender):
             yield from self._recovered.chain.tail()
 
     def start(self) -> None:
-        """Write the good entries that nothing proves durable again, into a segment of this owner.
+        """Write the good entries that nothing proves durable again, before the first view.
 
-        To be called before the first view. If there is no room for it, `tail_missing` says so, only
-        what is proven is shown, and `rotate` raises DiskFull. It can be called again when there is
-        room; `tail_frames` then gives what is still to be applied.
+        If there is no room for it, only what is proven is shown (see `tail_missing`); called again
+        when there is room, it leaves it to the caller to apply `tail_frames`.
 
         Raises:
             OSError: a step failed; the store is dead.
@@ -199,16 +199,20 @@ class Store(Appender):
         if self._started:
             return
         assert self._recovered is not None
+        chain = self._recovered.chain
         # Rewritten entries keep the schema that they were written with.
         stored = Schema(self.stored_schema, self.stored_fingerprint)
+        header, trusted = chain.segments[-1].header, chain.newest.trusted.position
+        barrier = header.barrier if trusted.lsn < header.first_lsn else b""
         try:
             with self._deadly():
-                self._publish(self._recovered.chain.tail(), 0, stored)
+                self._publish(chain.tail(), 0, stored, barrier)
         except DiskFull as error:
+            if barrier:  # what is proven is another state than the one that was read
+                raise
             self.tail_missing = error
             return
-        position = self._recovered.chain.newest.good.position
-        self.applied = self.written = self.durable = position
+        self.applied = self.written = self.durable = chain.newest.good.position
         self.tail_missing = None
         self._started = True
 
