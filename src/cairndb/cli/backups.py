@@ -35,14 +35,10 @@ def backup(
     if destination == _STREAM:
         _stream(database)
         return
-    with source.directory_of(database) as directory, output.progress("copying") as progress:
-        total, done = source.bytes_of(directory), 0
-
-        def step(count: int) -> None:
-            nonlocal done
-            done += count
-            progress(done, total)
-
+    with (
+        source.directory_of(database) as directory,
+        output.steps("copying", source.bytes_of(directory)) as step,
+    ):
         report = backups.back_up_to(str(database), destination, step)
     if json:
         shown = {"lsn": report.lsn, "bytes_copied": report.bytes_copied, "files": report.files}
@@ -68,14 +64,10 @@ def restore(
     Example: cairn restore copy.backup restored.cairn
     """
     when = moment(at)
-    with source.directory_of(database) as directory, output.progress("folding") as progress:
-        total, done = source.bytes_of(directory), 0
-
-        def step(count: int) -> None:
-            nonlocal done
-            done += count
-            progress(done, total)
-
+    with (
+        source.directory_of(database) as directory,
+        output.steps("folding", source.bytes_of(directory)) as step,
+    ):
         lsn = restoring.restore(directory, str(destination), when, step)
     if json:
         output.write_json({"lsn": lsn, "database": str(destination)}, compact=True)

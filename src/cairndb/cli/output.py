@@ -140,3 +140,22 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     finally:
         if visible:
             bar.stop()
+
+
+@contextmanager
+def steps(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """`progress` for work that says how much it has done since it said so last.
+
+    Args:
+        what: a word or two that says what takes so long.
+        total: how much there is in all.
+    """
+    done = 0
+    with progress(what) as advance:
+
+        def step(count: int) -> None:
+            nonlocal done
+            done += count
+            advance(done, total)
+
+        yield step

@@ -24,14 +24,10 @@ def rewind(
     """
     at = moment(to)
     assert at is not None
-    with source.directory_of(database) as directory, output.progress("folding") as progress:
-        total, done = 2 * source.bytes_of(directory), 0
-
-        def step(count: int) -> None:
-            nonlocal done
-            done += count
-            progress(done, total)
-
+    with (
+        source.directory_of(database) as directory,
+        output.steps("folding", 2 * source.bytes_of(directory)) as step,
+    ):
         lsn, made = rewinding.rewind(directory, at, step)
     if json:
         output.write_json({"to": lsn, "lsn": made}, compact=True)
