@@ -14,7 +14,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 import cairndb
-from cairndb import database, opening
+from cairndb import opening
 from cairndb.checkpointer import make_checkpoint
 from cairndb.errors import CairnError, UsageError
 from cairndb.files import RealDirectory, random_nonce
@@ -83,7 +83,6 @@ def own(
         replay_rate=None,
     )
     recovered.engine.wake = housekeeper.wake
-    database._engines.add(recovered.engine)
     return cairndb.Database(recovered.engine, housekeeper, directory.path, audit=False)
 
 

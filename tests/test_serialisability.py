@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from cairndb.database import Durability
     from cairndb.engine import Engine
+    from cairndb.opener import Durability
 
 KIND = compile_root(Ledger, guard=True)
 TINY = StoreOptions(segment_bytes_min=2048, segment_bytes_max=4096)

@@ -25,6 +25,7 @@ __main__ cli
 diagnosis prediction salvage restoring rebuilding survey
 checkpointer
 __init__
+opener
 database calls
 opening
 rewinding backup barrier history

@@ -7,7 +7,7 @@
 Start with `open`, `Record` and the README.
 """
 
-from cairndb.database import Database, open  # noqa: A004  cairndb.open, as gzip.open
+from cairndb.database import Database
 from cairndb.draft import plain
 from cairndb.errors import (
     CairnError,
@@ -22,6 +22,7 @@ from cairndb.errors import (
     UsageError,
     ValidationError,
 )
+from cairndb.opener import open  # noqa: A004  cairndb.open, as gzip.open
 from cairndb.record import Record, query, update
 
 __all__ = [
