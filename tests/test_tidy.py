@@ -36,6 +36,7 @@ draft
 patch fold difference
 schema
 kinds
+pattern notation
 record codec
 store appender retirement retention
 recovery padding linking chain identity
@@ -44,7 +45,10 @@ flusher publishing frame files locks
 errors
 """
 
-PURE = {"errors", "frame", "codec", "record", "kinds", "schema", "patch", "fold", "draft"}
+PURE = {"errors", "frame", "codec", "record", "kinds", "schema", "patch", "fold", "draft"} | {
+    "notation",
+    "pattern",
+}
 IMPURE_LIBRARIES = {"asyncio", "io", "os", "pathlib", "select", "shutil", "signal", "socket"} | {
     "subprocess",
     "tempfile",

@@ -1,0 +1,185 @@
+"""Patterns of paths: `/accounts/*/balance`, `/accounts/**`.
+
+A pattern is steps joined by `/`; the slash before the first may be left out.
+
+    *       any one step
+    **      any number of steps, none included
+    text    that step, as in a path
+
+A step that is text means the text key that it is, and the key whose JSON it is: `17` is the key
+"17", the key 17 and position 17, `[1,"a"]` the key (1, "a"). So a key that is called `*` is written
+as its JSON, `"*"`, with the quotes. `~1` is a slash, `~0` a tilde (RFC 6901). The moment that a key
+is may be written in ISO 8601.
+
+Unlike in a path, nothing is looked up to tell which of them is meant: `-1` isn't the last position,
+since that is another one after every append. Keys are told apart as a dict does: 1, 1.0 and True
+are one key.
+
+Paths are walked step by step, so that whoever looks for matches in a tree sees early where there
+can't be any. What a place stands for in `Walk` are the steps that could come next, all at once, as
+in Thompson's construction: no pattern takes longer than its length for each step.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from cairndb import codec
+from cairndb.notation import WILDCARDS, escape, key_from_text, parse_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ONE, MANY = WILDCARDS
+
+
+@dataclass(frozen=True)
+class Exact:
+    """A step that isn't a wildcard.
+
+    Args:
+        text: as given, without escapes.
+        meanings: the keys and positions that it may be.
+    """
+
+    text: str
+    meanings: frozenset[Any]
+
+
+Step = Exact | str
+"""`ONE`, `MANY`, or what it is exactly."""
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Which paths are meant.
+
+    Args:
+        steps: what each of them may be.
+    """
+
+    steps: tuple[Step, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Pattern:
+        """The pattern that a text stands for; every text is one."""
+        return cls(tuple(s if s in WILDCARDS else _exact(s) for s in parse_path(text)))
+
+    @property
+    def start(self) -> Walk:
+        """The root, seen from this pattern."""
+        return Walk(self, self.closure([0]))
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether it ends in `**`: whatever is below a match is one, too."""
+        return self.steps[-1:] == (MANY,)
+
+    def matches(self, path: Iterable[Any]) -> bool:
+        """Whether a path is meant.
+
+        Args:
+            path: of keys and positions, as stored or as Python has them.
+        """
+        return self.walk(path).matched
+
+    def walk(self, path: Iterable[Any]) -> Walk:
+        """A path, seen from this pattern."""
+        walk = self.start
+        for step in path:
+            walk = walk.down(step)
+        return walk
+
+    def closure(self, places: Iterable[int]) -> frozenset[int]:
+        """The places that are reached from some without a step: `**` may be none."""
+        found, waiting = set[int](), list(places)
+        while waiting:
+            place = waiting.pop()
+            found.add(place)
+            if self.steps[place : place + 1] == (MANY,):
+                waiting.append(place + 1)
+        return frozenset(found)
+
+    def __str__(self) -> str:
+        steps = (step if isinstance(step, str) else escape(step.text) for step in self.steps)
+        return "/" + "/".join(steps)
+
+
+@dataclass(frozen=True)
+class Walk:
+    """How a path that leads down from the root stands to a pattern.
+
+    Args:
+        pattern: which.
+        places: the steps of the pattern that may come next; its length is its end.
+    """
+
+    pattern: Pattern
+    places: frozenset[int]
+
+    @property
+    def matched(self) -> bool:
+        """Whether the path itself is meant."""
+        return len(self.pattern.steps) in self.places
+
+    @property
+    def leads_on(self) -> bool:
+        """Whether something below the path may be meant."""
+        return any(place < len(self.pattern.steps) for place in self.places)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether neither the path nor anything below it can be meant."""
+        return not self.places
+
+    def down(self, step: Any) -> Walk:
+        """The path with one more step.
+
+        Args:
+            step: a key or position, as stored or as Python has it.
+        """
+        pattern, key = self.pattern, stored_step(step)
+        reached = []
+        for place in self.places:
+            for wanted in pattern.steps[place : place + 1]:
+                if wanted == MANY:
+                    reached.append(place)
+                elif wanted == ONE or (isinstance(wanted, Exact) and key in wanted.meanings):
+                    reached.append(place + 1)
+        return Walk(pattern, pattern.closure(reached))
+
+    def wanted(self) -> frozenset[Any] | None:
+        """The only keys and positions that can lead on; None where any can."""
+        found = frozenset[Any]()
+        for place in self.places:
+            for step in self.pattern.steps[place : place + 1]:
+                if not isinstance(step, Exact):
+                    return None
+                found |= step.meanings
+        return found
+
+
+def _exact(text: str) -> Exact:
+    meanings: set[Any] = {text}
+    with suppress(ValueError):
+        meanings.add(key_from_text(text))
+    with suppress(ValueError):
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:  # without, it is stored as the text that it is
+            meanings.add(moment)
+    return Exact(text, frozenset(meanings))
+
+
+_AS_STORED: Final = frozenset({str, int, bool, float, bytes})
+
+
+def stored_step(step: Any) -> Any:
+    """A key as it comes out of the bytes it is stored in: a UUID is text, an Enum its value."""
+    if type(step) in _AS_STORED or (isinstance(step, datetime) and step.tzinfo is not None):
+        return step
+    if isinstance(step, list | tuple):
+        return tuple(map(stored_step, step))
+    return codec.decode(codec.encode(step))
