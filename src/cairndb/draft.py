@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cairndb.draft_base import MAKERS, WRITTEN
+from cairndb.draft_base import CLEAN, MAKERS, note_in
 from cairndb.draft_dict import DictDraft
 from cairndb.draft_list import ListDraft
 from cairndb.draft_record import make_record_draft
@@ -26,6 +26,7 @@ from cairndb.kinds import DictKind, ListKind, RecordKind, SetKind
 from cairndb.record import plain
 
 if TYPE_CHECKING:
+    from cairndb.draft_base import Notes
     from cairndb.kinds import Kind
     from cairndb.patch import Operation
 
@@ -37,17 +38,21 @@ MAKERS[ListKind] = ListDraft
 MAKERS[SetKind] = SetDraft
 
 
-def open_draft(kind: Kind, state: Any) -> Any:
+def open_draft(kind: Kind, state: Any, notes: Notes | None = None) -> Any:
     """The draft of the root for one update.
 
     Args:
         kind: the kind of the root.
         state: the root; it is never changed by the draft.
+        notes: where every write is noted; None for nowhere.
 
     Returns:
         A draft: to be typed as the root itself.
     """
-    return MAKERS[type(kind)](kind, state, None, None)
+    draft: Any = MAKERS[type(kind)](kind, state, None, None)
+    if notes is not None:
+        note_in(draft, notes)
+    return draft
 
 
 def collect(root: Any) -> list[Operation]:
@@ -63,7 +68,7 @@ def collect(root: Any) -> list[Operation]:
         ValidationError: a container is longer or shorter than its declaration allows.
     """
     operations: list[Operation] = []
-    if root.__cairn_state__ == WRITTEN:
+    if root.__cairn_state__ != CLEAN:
         root.__cairn_collect__([], operations)
     return operations
 

@@ -11,6 +11,8 @@ the state nor a value that was assigned. Rules:
   they are no more than its fields.)
 - A draft whose node was removed or replaced is REMOVED, with all below it (`bury`): it goes on
   showing what it showed; a write would be lost, so it raises.
+- Where rules want to know what an update changes, its root has notes, and what is written is NOTED
+  instead of WRITTEN: so every write comes by `touch`, and is noted with its draft and key.
 - A draft that has ended is of another class (`Ended`), where every access raises: no operation has
   to ask whether the update is still on.
 
@@ -36,7 +38,10 @@ if TYPE_CHECKING:
     from cairndb.kinds import Kind
     from cairndb.patch import Operation
 
-CLEAN, WRITTEN, REMOVED = range(3)
+CLEAN, WRITTEN, REMOVED, NOTED = range(4)
+
+ANY_KEY: Any = object()
+"""Noted for a write that may have changed whatever is in a container."""
 
 ENDED = (
     "the update of this draft has ended. Open a new one (with db.update() as root: ...) and take "
@@ -46,6 +51,17 @@ GONE = (
     "the node of this draft was removed or replaced in this update, so writing to it would be "
     "lost. Take what is there now from the root again, or assign this one where it shall stand"
 )
+
+Note = tuple["Draft", Any]
+"""A draft that was written to, and the key or field; `ANY_KEY` for whatever is in it."""
+
+
+class Notes(Protocol):
+    """Where writes are noted: a list, say."""
+
+    def append(self, note: Note, /) -> None:
+        """Take one."""
+
 
 STEP_TYPES = frozenset({NoneType, bool, int, float, str, bytes})
 
@@ -57,7 +73,12 @@ class Draft(Protocol):
     __cairn_parent__: Draft | None  # set once
     __cairn_key__: Any  # what the parent calls this place: field name, key, identity of an element
     __cairn_depth__: int  # steps from the root
-    __cairn_state__: int  # CLEAN, WRITTEN, REMOVED
+    __cairn_state__: int  # CLEAN, WRITTEN, REMOVED, NOTED
+    __cairn_notes__: Notes  # of a root that is NOTED
+
+    @property
+    def __cairn_kind__(self) -> Kind:
+        """Of the node: never a union."""
 
     def __cairn_mark__(self, state: int) -> None:
         """Set the state."""
@@ -73,6 +94,9 @@ class Draft(Protocol):
 
     def __cairn_step__(self, key: Any) -> Any:
         """The step of a path that a key stands for, as people read it."""
+
+    def __cairn_peek__(self, step: Any) -> Any:
+        """What stands at a step, without making a draft: that of a written child, or a value."""
 
     def __cairn_merged__(self) -> Any:
         """What is shown now as a plain node that shares what didn't change: to encode only."""
@@ -119,21 +143,49 @@ def is_draft(value: Any) -> bool:
     return hasattr(type(value), "__cairn_plain__")
 
 
-def touch(draft: Draft) -> None:
-    """Make a draft ready for a write: it and every draft above it are WRITTEN from here on."""
+def touch(draft: Draft, key: Any = ANY_KEY) -> None:
+    """Make a draft ready for a write: it and every draft above it count as written from here on.
+
+    Args:
+        draft: that is going to be written to.
+        key: what of it, if it is one key or field.
+    """
     if draft.__cairn_state__ == REMOVED:
         raise StaleDraft(GONE)
     if draft.__cairn_depth__ >= DEPTH_MAX:
         # `copy` counts the levels of a value below it; that the value itself may stand so deep,
         # even if nothing is below it, only the draft can tell.
         raise ValidationError(TOO_DEEP, path_of(draft))
+    above: Draft | None = draft
+    while above is not None and above.__cairn_state__ == CLEAN:
+        above = above.__cairn_parent__
+    mark = WRITTEN
+    if above is not None and above.__cairn_state__ == NOTED:
+        mark = NOTED
+        root_of(above).__cairn_notes__.append((draft, key))
     while draft.__cairn_state__ == CLEAN:
-        draft.__cairn_mark__(WRITTEN)
+        draft.__cairn_mark__(mark)
         parent = draft.__cairn_parent__
         if parent is None:
             return
         parent.__cairn_keep__(draft.__cairn_key__, draft)
         draft = parent
+
+
+def note_in(root: Draft, notes: Notes) -> None:
+    """Have every write to the draft of a root noted, and to all below it."""
+    if isinstance(root, ContainerDraft):
+        root.__cairn_notes__ = notes
+    else:  # by setattr it would be a field
+        vars(root)["__cairn_notes__"] = notes
+    root.__cairn_mark__(NOTED)
+
+
+def root_of(draft: Draft) -> Draft:
+    """The root's draft."""
+    while (parent := draft.__cairn_parent__) is not None:
+        draft = parent
+    return draft
 
 
 def bury(parent: Draft, child: Draft) -> None:
@@ -194,6 +246,7 @@ class ContainerDraft:
         "__cairn_base__",
         "__cairn_depth__",
         "__cairn_key__",
+        "__cairn_notes__",
         "__cairn_parent__",
         "__cairn_state__",
         "__weakref__",
@@ -207,6 +260,7 @@ class ContainerDraft:
     __cairn_parent__: Draft | None
     __cairn_key__: Any
     __cairn_depth__: int
+    __cairn_notes__: Notes
     __cairn_state__: int
     _ended: type[Any]
 
@@ -269,6 +323,14 @@ class ContainerDraft:
 
     def __cairn_step__(self, key: Any) -> Any:
         return key
+
+    @property
+    def __cairn_kind__(self) -> Kind:
+        kind: Kind = self._kind
+        return kind
+
+    def __cairn_peek__(self, step: Any) -> Any:
+        raise NotImplementedError
 
     def __cairn_merged__(self) -> Any:
         raise NotImplementedError

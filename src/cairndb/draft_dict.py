@@ -158,7 +158,7 @@ class DictDraft(ContainerDraft, MutableMapping[Any, Any]):
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if self.__cairn_state__ != WRITTEN:
-            draft_base.touch(self)
+            draft_base.touch(self, key)
         in_base = key in self._base and key not in self._removed
         known = in_base or key in self._added
         kind = self._kind
@@ -194,7 +194,7 @@ class DictDraft(ContainerDraft, MutableMapping[Any, Any]):
 
     def __delitem__(self, key: Any) -> None:
         if self.__cairn_state__ != WRITTEN:
-            draft_base.touch(self)
+            draft_base.touch(self, key)
         if key not in self:
             raise KeyError(key)
         self._remove(key)
@@ -202,7 +202,7 @@ class DictDraft(ContainerDraft, MutableMapping[Any, Any]):
     def pop(self, key: Any, default: Any = _ABSENT, /) -> Any:
         """Remove a key and return a plain copy of its value, or the default."""
         if self.__cairn_state__ != WRITTEN:
-            draft_base.touch(self)
+            draft_base.touch(self, key)
         if key not in self:
             if default is _ABSENT:
                 raise KeyError(key)
@@ -213,8 +213,8 @@ class DictDraft(ContainerDraft, MutableMapping[Any, Any]):
 
     def popitem(self) -> tuple[Any, Any]:
         """Remove the last key and return it with a plain copy of its value."""
-        draft_base.touch(self)
         if not self._length:
+            draft_base.touch(self)
             raise KeyError("popitem(): dictionary is empty")
         if self._added:
             key = next(reversed(self._added))
@@ -224,6 +224,7 @@ class DictDraft(ContainerDraft, MutableMapping[Any, Any]):
             if self._backwards is None:
                 self._backwards = reversed(self._base)
             key = next(key for key in self._backwards if key not in self._removed)
+        draft_base.touch(self, key)
         value = self._plain_at(key)
         self._remove(key)
         return key, value
@@ -267,6 +268,10 @@ class DictDraft(ContainerDraft, MutableMapping[Any, Any]):
         return self
 
     # The protocol of drafts.
+
+    def __cairn_peek__(self, step: Any) -> Any:
+        child = self._written.get(step)
+        return self._value(step) if child is None else child
 
     def __cairn_merged__(self) -> dict[Any, Any]:
         if self.__cairn_state__ == CLEAN:

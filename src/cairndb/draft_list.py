@@ -312,6 +312,11 @@ class ListDraft(ContainerDraft, ListOperators):
             return key
         return self._end + self._tail.index(key)
 
+    def __cairn_peek__(self, step: int) -> Any:
+        identity = self._identity(step, "list index out of range")[1]
+        child = self._written.get(identity)
+        return self._value(identity) if child is None else child
+
     def _merged_value(self, identity: int) -> Any:
         child = self._written.get(identity)
         return self._value(identity) if child is None else child.__cairn_merged__()

@@ -54,6 +54,7 @@ class Plan:
         "names",
         "nodes",
         "positional",
+        "slot_of",
         "slots",
         "values",
     )
@@ -66,6 +67,7 @@ class Plan:
         self.fields: list[Field] = [kind.fields[name] for name in self.names]
         self.nodes = [field.name for field in self.fields if field.kind.is_node]
         self.slots = [_slot(cls, name) for name in self.names]
+        self.slot_of = {f.encode_name: s for f, s in zip(self.fields, self.slots, strict=True)}
         self.positional = cls.__match_args__ == self.names
         self.values = _values_getter(self.names)
         self.ended: type[Any] | None = None
@@ -161,7 +163,7 @@ def _setter(kind: RecordKind) -> Callable[[Any, str, Any], None]:
         if is_node and own.get(name) is value and draft_base.is_draft(value):
             return
         if own["__cairn_state__"] != WRITTEN:
-            draft_base.touch(self)
+            draft_base.touch(self, name)
         try:
             value = field_kind.copy(value, own["__cairn_depth__"] + 1)
         except ValidationError as error:
@@ -235,6 +237,11 @@ def _step(self: Any, key: str) -> str:
     return name
 
 
+def _peek(self: Any, step: str) -> Any:
+    plan = self.__cairn_plan__
+    return plan.slot_of[step].__get__(self)
+
+
 def _merged(self: Any) -> Any:
     plan = self.__cairn_plan__
     own = self.__dict__
@@ -298,6 +305,7 @@ _PROTOCOL: dict[str, Any] = {
     "__cairn_hide__": _hide,
     "__cairn_live__": _live,
     "__cairn_step__": _step,
+    "__cairn_peek__": _peek,
     "__cairn_merged__": _merged,
     "__cairn_plain__": _plain,
     "__cairn_collect__": _collect,
@@ -329,6 +337,7 @@ def _namespace(plan: Plan) -> dict[str, Any]:
     namespace["__init_subclass__"] = classmethod(_init_subclass)
     namespace["__class__"] = property(lambda _self: cls)
     namespace["__cairn_plan__"] = plan
+    namespace["__cairn_kind__"] = plan.kind
     return namespace
 
 
