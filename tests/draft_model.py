@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from cairndb import draft
+from cairndb.index import Index
 from cairndb.record import Record
 
 
@@ -22,6 +23,7 @@ class Leaf(Record, tag="leaf"):
 class Branch(Record, tag="branch"):
     leaves: dict[str, Leaf] = {}
     either: Leaf | Branch | list[int] | int | None = None
+    by_number = Index(Leaf, "leaves/*", key=lambda leaf: leaf.number)
 
 
 class Root(Record):
@@ -33,6 +35,17 @@ class Root(Record):
     marks: set[str] = set()
     anything: Any = None
     either: Leaf | Branch | list[int] | int | None = None
+    # Of these test_rules_model.py knows; elsewhere there are none, see `Live`.
+    by_number = Index(Leaf, "leaves/*", key=lambda leaf: leaf.number, ordered=True)
+    by_tag = Index(Leaf, "items/*", keys=lambda leaf: leaf.tags)
+    by_flags = Index(
+        Leaf,
+        "mixed/*/leaves/*",
+        key=lambda leaf: len(leaf.flags),
+        where=lambda leaf: leaf.number > 0,
+    )
+    the_leaf = Index(Leaf, "either", key=lambda leaf: leaf.number)
+    everywhere = Index(Leaf, "**", key=lambda leaf: (leaf.number, *leaf.tags), ordered=True)
 
 
 class Plain:

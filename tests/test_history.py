@@ -40,7 +40,10 @@ class Abandoned(Exception):  # noqa: N818  no error
 
 
 class Live:
-    """A database in a world, in the form that the model's machine drives."""
+    """A database in a world, in the form that the model's machine drives.
+
+    Without its indexes: so that updates whose writes nobody notes are tried, too.
+    """
 
     def __init__(self, root: Root) -> None:
         self.kind: Kind = compile_root(Root, guard=True)
@@ -52,7 +55,9 @@ class Live:
 
     def opened(self) -> Engine:
         """The engine of a new owner."""
-        return own(SimulatedDirectory(self.world), self.kind, create=True, options=OPTIONS).engine
+        engine = own(SimulatedDirectory(self.world), self.kind, create=True, options=OPTIONS).engine
+        engine.rules = None
+        return engine
 
     def kill(self) -> None:
         """End the owner as SIGKILL would: its descriptors close, and nothing else happens."""

@@ -86,6 +86,16 @@ def test_the_example_of_a_migration_runs(
     assert run_example(NEW_BANK + block + show, capsys) == "250\n"
 
 
+def test_the_example_of_indexes_and_constraints_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The page about rules begins with a program."""
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "RULES.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert run_example(block + "db.close()\n", capsys) == "Ada 2\n['2026-11-25']\n"
+
+
 def command_examples() -> list[str]:
     """Every indented line of the page that is a command on a database, in order."""
     text = COMMANDS.read_text(encoding="utf-8")

@@ -32,11 +32,13 @@ rewinding backup barrier history
 housekeeper ownership
 transaction
 engine
+rules
+index
 draft
 patch fold difference
 schema
 kinds
-pattern notation
+pattern notation reference
 record codec
 store appender retirement retention
 recovery padding linking chain identity
@@ -48,6 +50,9 @@ errors
 PURE = {"errors", "frame", "codec", "record", "kinds", "schema", "patch", "fold", "draft"} | {
     "notation",
     "pattern",
+    "index",
+    "reference",
+    "rules",
 }
 IMPURE_LIBRARIES = {"asyncio", "io", "os", "pathlib", "select", "shutil", "signal", "socket"} | {
     "subprocess",

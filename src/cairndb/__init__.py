@@ -11,6 +11,7 @@ from cairndb.database import Database
 from cairndb.draft import plain
 from cairndb.errors import (
     CairnError,
+    ConstraintError,
     CorruptError,
     DatabaseFailed,
     DatabaseLocked,
@@ -22,23 +23,30 @@ from cairndb.errors import (
     UsageError,
     ValidationError,
 )
+from cairndb.index import Entries, Index
 from cairndb.opener import open  # noqa: A004  cairndb.open, as gzip.open
-from cairndb.record import Record, query, update
+from cairndb.record import Record, check, query, update
+from cairndb.reference import Ref
 
 __all__ = [
     "CairnError",
+    "ConstraintError",
     "CorruptError",
     "Database",
     "DatabaseFailed",
     "DatabaseLocked",
     "DiskFull",
+    "Entries",
+    "Index",
     "LockTimeout",
     "ReadOnlyError",
     "Record",
+    "Ref",
     "SchemaError",
     "StaleDraft",
     "UsageError",
     "ValidationError",
+    "check",
     "open",
     "plain",
     "query",

@@ -18,7 +18,7 @@ lock is released.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from msgspec import Raw
 
@@ -28,6 +28,7 @@ from cairndb.flusher import Flusher
 from cairndb.kinds import RecordKind
 from cairndb.locks import Mutex, ThreeModeLock, current_holder, deferred_interrupts
 from cairndb.patch import SET, decode_entries, decode_entry, encode_entry, operation
+from cairndb.rules import judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from cairndb.errors import CairnError
     from cairndb.files import Directory
     from cairndb.patch import Call, Tree
+    from cairndb.rules import Changes, Rules
     from cairndb.store import Store
 
 T = TypeVar("T")
@@ -56,6 +58,7 @@ class Engine:
         time: of the last entry, in microseconds since the epoch.
         sync_at_commit: whether a promise is a sync; else what was handed to the system is promised.
         clock: microseconds since the epoch.
+        rules: indexes and constraints, if there are any.
     """
 
     def __init__(
@@ -68,9 +71,11 @@ class Engine:
         time: int,
         sync_at_commit: bool,
         clock: Callable[[], int],
+        rules: Rules | None = None,
     ) -> None:
         # Set once:
         self.tree = tree
+        self.rules = rules
         self.lock = ThreeModeLock()
         self.flusher = Flusher(self._flush, self._failed)
         self.flusher.promised_lsn = applied_lsn
@@ -111,7 +116,17 @@ class Engine:
         if self.refusal is not None:
             raise self.refusal()
 
-    def commit(self, root: object, call: Call | None, deadline: float | None) -> int:
+    def begin(self) -> Any:
+        """The draft of the root for an update's block; the update lock is held."""
+        root = self.tree.root
+        if self.rules is None:
+            return drafts.open_draft(self.tree.kind, root)
+        changes = self.rules.begin(root)
+        draft = drafts.open_draft(self.tree.kind, root, changes)
+        changes.open(draft)
+        return draft
+
+    def commit(self, root: Any, call: Call | None, deadline: float | None) -> int:
         """Make durable-to-be what a draft's block changed, from step 3 to the release in step 6.
 
         Args:
@@ -123,6 +138,10 @@ class Engine:
         Returns:
             The LSN of the update, or of the state it saw if it changed nothing.
         """
+        rules = self.rules
+        if rules is not None:
+            changes: Changes = root.__cairn_notes__
+            judge(changes)
         operations = drafts.collect(root)
         if not operations:
             return self.applied_lsn
@@ -137,6 +156,8 @@ class Engine:
                 with self._buffer_mutex:
                     lsn = self.store.append(entry)
                 self.tree.apply(prepared)
+                if rules is not None:
+                    rules.apply(changes, self.tree.root)
                 self.applied_lsn = lsn
                 self._time = now
             except BaseException as error:
@@ -156,7 +177,20 @@ class Engine:
         self._make_room(len(entry))
         self.applied_lsn = self.store.append(entry)
         self.tree.apply(prepared)
+        self.derive(strict=True)
         self.sync()
+
+    def derive(self, *, strict: bool) -> None:
+        """Make indexes from the state.
+
+        Args:
+            strict: whether a state that the rules wouldn't let come about is refused.
+
+        Raises:
+            ConstraintError: it is such a state.
+        """
+        if self.rules is not None and self.tree.root is not None:
+            self.rules.build(self.tree.root, strict=strict)
 
     def bring_tail(self, deadline: float | None) -> None:
         """Apply the updates that there was no room to write again when the database was opened.
@@ -178,6 +212,7 @@ class Engine:
                         self.tree.apply(self.tree.resolve(entry.operations))
                         self._time = entry.time
                     self.applied_lsn = first_lsn + count - 1
+                self.derive(strict=False)
                 self.flusher.promised_lsn = self.applied_lsn
             except BaseException as error:
                 self.refusal = self._dead
@@ -292,6 +327,8 @@ class Engine:
             if self._store is not None:
                 self._store.close()
         finally:
+            if self.rules is not None:
+                self.rules.close()
             self._directory.close()
             # Not before: what there was no memory to close is closed by the next try.
             self.closed = True

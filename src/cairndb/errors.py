@@ -1,15 +1,15 @@
 """Every error that cairndb raises, in one small closed tree under `CairnError`.
 
 Each class says who must act: the caller (`UsageError`, `ValidationError`, `SchemaError`,
-`ReadOnlyError`, `StaleDraft`), the operator (`DatabaseLocked`, `DiskFull`, `CorruptError`), or
-whoever opens the database again (`DatabaseFailed`). An error about bytes names file, offset and
-reason.
+`ConstraintError`, `ReadOnlyError`, `StaleDraft`), the operator (`DatabaseLocked`, `DiskFull`,
+`CorruptError`), or whoever opens the database again (`DatabaseFailed`). An error about bytes names
+file, offset and reason.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 
 Path = tuple[Hashable, ...]
 
@@ -66,6 +66,23 @@ class ValidationError(CairnError):
 
     def __str__(self) -> str:
         return f"{pointer(self.path)}: {self.reason}"
+
+
+class ConstraintError(CairnError):
+    """An update that a unique index, a reference or a check rejects; nothing has happened.
+
+    Args:
+        reason: what it would break.
+        paths: of the records involved, from the root.
+    """
+
+    def __init__(self, reason: str, paths: Iterable[Path] = ()) -> None:
+        self.reason = reason
+        self.paths = tuple(paths)
+        super().__init__(reason, self.paths)
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class CorruptError(CairnError):

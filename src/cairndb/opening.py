@@ -22,6 +22,7 @@ from cairndb.history import At, Still, read_at
 from cairndb.patch import Call, Tree, decode_entries, decode_operations
 from cairndb.publishing import create_directory
 from cairndb.recovery import Reading, read_chain
+from cairndb.rules import rules_of
 from cairndb.schema import describe, fingerprint
 from cairndb.schema_change import SAME, Change, Evolution, change_from
 from cairndb.store import Store
@@ -235,7 +236,9 @@ def read(
             time=fold.time,
             sync_at_commit=True,
             clock=now_microseconds,
+            rules=rules_of(kind),
         )
+        engine.derive(strict=False)
     finally:
         reading.close()
     return Recovered(engine, reading.warnings, None, None)
@@ -276,6 +279,7 @@ def own(
         progress: told how far the reading is.
         options: of the store; None for the usual ones.
     """
+    rules = rules_of(kind)
     ownership.acquire(directory, lock_timeout)
     schema = describe(kind, evolution.version)
     store = Store.open(
@@ -303,7 +307,9 @@ def own(
             time=fold.time,
             sync_at_commit=sync_at_commit,
             clock=now_microseconds,
+            rules=rules,
         )
+        engine.derive(strict=True)
         if store.created:
             engine.create()
     except BaseException:

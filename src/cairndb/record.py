@@ -33,6 +33,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 MODE_ATTRIBUTE = "__cairn_mode__"
+CHECK_ATTRIBUTE = "__cairn_check__"
 
 
 def _refuse_field(record: Record, name: str, *_: object) -> Never:
@@ -198,4 +199,15 @@ def update(function: Callable[P, R]) -> Callable[P, R]:
 def query(function: Callable[P, R]) -> Callable[P, R]:
     """Mark a method of the root as one that only reads: `db.run` calls it in a view."""
     setattr(function, MODE_ATTRIBUTE, "query")
+    return function
+
+
+def check(function: Callable[P, R]) -> Callable[P, R]:
+    """Mark a method of a record as a rule: it is called at the end of each update that changes it.
+
+    It is called on the record as it would be, if the record, or anything in it, has changed; on the
+    root with every update that changes anything. It rejects the update by raising, or by returning
+    False, and must not change anything itself.
+    """
+    setattr(function, CHECK_ATTRIBUTE, True)
     return function

@@ -147,7 +147,7 @@ class Update(Ended[R]):
             engine.lock.acquire_update(deadline_after(self._timeout), self._held)
             engine.check_usable()
             engine.bring_tail(deadline_after(self._timeout))
-            self._root = drafts.open_draft(engine.tree.kind, engine.tree.root)
+            self._root = engine.begin()
             root: R = self._root
             return root  # noqa: TRY300  inside, so that an interrupt here is seen too
         except BaseException:

@@ -16,6 +16,16 @@ class Bank(cairndb.Record):
     """A root."""
 
     accounts: dict[str, Account] = {}
+    by_owner = cairndb.Index(Account, "accounts/*", key=lambda account: account.owner)
+    by_letter = cairndb.Index(Account, "accounts/*", keys=lambda account: set(account.owner))
+    by_balance = cairndb.Index(
+        Account,
+        "accounts/*",
+        key=lambda account: (account.balance, account.owner),
+        where=lambda account: account.balance > 0,
+        unique=True,
+        ordered=True,
+    )
 
     @cairndb.update
     def deposit(self, key: str, amount: int = 1) -> int:
@@ -57,3 +67,15 @@ def dicts_are_roots_too() -> None:
     """A root may be a dict, and is dict[str, Any] without a type."""
     assert_type(cairndb.open("x.cairn"), cairndb.Database[dict[str, Any]])
     assert_type(cairndb.open("x.cairn", dict[int, Account]), cairndb.Database[dict[int, Account]])
+
+
+def typed_by_the_index(bank: Bank) -> None:
+    """An index is typed by its entries' class and by what its function returns."""
+    assert_type(Bank.by_owner, cairndb.Index[Account, str])
+    assert_type(bank.by_owner, cairndb.Entries[Account, str])
+    assert_type(bank.by_owner["Alice"], list[Account])
+    assert_type(bank.by_letter.one("A"), Account)
+    assert_type(bank.by_letter.get("A"), Account | None)
+    assert_type(bank.by_balance.keys(), list[tuple[int, str]])
+    assert_type(bank.by_balance.range((5, ""), None, reverse=True), list[Account])
+    bank.by_owner[5]  # type: ignore[index]  # pyright: ignore[reportArgumentType]
