@@ -28,7 +28,7 @@ __init__
 opener
 database calls
 opening
-rewinding backup barrier history
+rewinding backup barrier history conversion
 housekeeper ownership
 transaction
 engine

@@ -39,7 +39,7 @@ def differences(before: Raw, after: Raw, path: Path = ()) -> Iterator[Difference
         after: the later one.
         path: where both are.
     """
-    if bytes(before) == bytes(after):
+    if before == after:
         return
     if codec.is_map(before) and codec.is_map(after):
         yield from _in_maps(codec.open_map(before), codec.open_map(after), path)

@@ -77,7 +77,8 @@ def _hook(value: Any) -> Any:
     raise TypeError(type(value).__name__)
 
 
-_encode = msgspec.msgpack.Encoder(enc_hook=_hook).encode
+encode_node = msgspec.msgpack.Encoder(enc_hook=_hook).encode
+"""The canonical bytes of an open node, or of what holds some."""
 
 
 class Fold:
@@ -124,7 +125,7 @@ class Fold:
 
     def encode(self) -> bytes:
         """The canonical bytes of the whole state."""
-        return _encode(self.root)
+        return encode_node(self.root)
 
     def operations(self, piece_bytes: int = PIECE_BYTES) -> Iterator[bytes]:
         """The state as encoded operations for a checkpoint, to be applied one at a time.
@@ -316,12 +317,12 @@ class _Pieces:
 
     def operations(self, root: Any) -> Iterator[bytes]:
         """The whole state: the root's first piece, then whatever is still waiting."""
-        yield _encode((SET, (), self._first(root, ())[0]))
+        yield encode_node((SET, (), self._first(root, ())[0]))
         while self.waiting:
             path, node, done = self.waiting.popleft()
             parts = islice(_parts(node), done, None)
             while taken := self._take(parts, path)[0]:
-                yield _encode((_FILLS[type(node)], path, _filling(node, taken, done)))
+                yield encode_node((_FILLS[type(node)], path, _filling(node, taken, done)))
                 done += len(taken)
 
     def _first(self, value: Any, path: tuple[Any, ...]) -> tuple[Any, int]:

@@ -11,10 +11,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from msgspec import Raw
-
 from cairndb import files, ownership
 from cairndb.barrier import put_barrier
+from cairndb.conversion import convert
 from cairndb.engine import Engine, now_microseconds
 from cairndb.errors import CairnError, CorruptError, ValidationError
 from cairndb.fold import Fold
@@ -132,18 +131,21 @@ class _Fold:
         until_lsn: int | None = None,
     ) -> None:
         self._until_lsn = until_lsn
+        # A reader shows a part of the log at most, and puts nothing in its place.
+        self._keep = until_lsn is None
         self._path = path
         self._change = change
         self.tree = Tree(change.kind)
         self.time = 0
         self._lsn = 0
-        self.before = Fold()
-        self.converted = b""
-        """The state's bytes, if they had to be converted, and what they were before."""
+        self.before: list[bytes] = []
+        self.after: list[bytes] = []
+        """The operations of the whole state as it was, and as it became, if it was converted."""
         self.load_rate: float | None = None
         self.replay_rate: float | None = None
         self._progress = progress
-        self._total = total
+        # What has to be converted is loaded once more.
+        self._total = 2 * total if change.rewrites else total
         self._done = 0
 
     def run(self, source: Store | Reading | Still) -> None:
@@ -180,14 +182,16 @@ class _Fold:
 
     def _run_untyped(self, source: Store | Reading | Still) -> None:
         """Fold what is of another schema, and convert the whole of it."""
-        fold = self.before
+        fold = Fold()
         for each in self._operations(source):
             fold.apply((each,))
         for piece in source.log_frames():
             for entry in self._entries(piece):
                 fold.apply(entry.operations)
-        self.converted = self._change.convert(Raw(fold.encode()))
-        self.tree.root = self.tree.kind.decode(self.converted)
+        self._lsn = 0
+        if self._keep:
+            self.before.extend(fold.operations())
+        self.after = convert(fold, self._change, self.tree, self._step)
 
     def _operations(self, source: Store | Reading | Still) -> Iterator[Operation]:
         for count, payload in source.checkpoint_frames():
@@ -250,10 +254,9 @@ def _begin_anew(store: Store, change: Change, fold: _Fold) -> None:
         raise store.tail_missing
     fold.time = max(now_microseconds(), fold.time)
     versions = {"from": change.stored.version, "to": change.version}
-    after = Fold.of(fold.converted, change.kind).operations()
-    fold.converted = b""
     call = Call("change schema", [], versions)
-    put_barrier(store, fold.time, call, before=fold.before.operations(), after=after)
+    put_barrier(store, fold.time, call, before=fold.before, after=fold.after)
+    fold.before, fold.after = [], []
 
 
 def own(

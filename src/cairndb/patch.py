@@ -210,6 +210,10 @@ class Tree:
             raise ValueError("an entry that sets the root has other operations")
         return Prepared(operations, changes)
 
+    def find(self, path: Sequence[Any]) -> tuple[Kind, Any]:
+        """The kind of a node, and the node; raises as `resolve`."""
+        return _Resolver(self).find(path)
+
     def apply(self, prepared: Prepared) -> None:
         """Change the state: the only place that does. It can't fail.
 
@@ -263,16 +267,16 @@ class _Resolver:
         if code == SET:
             if not path:
                 return setattr, (self.tree, "root", self.tree.kind.decode(argument))
-            kind, node = self._find(path[:-1])
+            kind, node = self.find(path[:-1])
             return self._set(kind, node, path[-1], argument)
         if code == DELETE and path:
-            kind, node = self._find(path[:-1])
+            kind, node = self.find(path[:-1])
             if type(kind) is not DictKind or argument != codec.NIL:
                 raise ValueError(f"a DELETE at {_shown(path)}, which isn't a key of a dict")
             return dict.pop, (node, self._key(kind, node, path[-1], exists=True), None)
         if code == BARRIER:
             raise codec.barrier_error()
-        kind, node = self._find(path)
+        kind, node = self.find(path)
         if code == SPLICE and type(kind) is ListKind:
             return self._splice(kind, node, argument)
         if code == MERGE and type(kind) is DictKind:
@@ -282,7 +286,7 @@ class _Resolver:
             return writer, (node, self._elements(kind, node, argument))
         raise ValueError(f"operation {code} at {_shown(path)}, which is {kind.name}")
 
-    def _find(self, path: Sequence[Any]) -> tuple[Kind, Any]:
+    def find(self, path: Sequence[Any]) -> tuple[Kind, Any]:
         """The node at a path, and its kind."""
         value = self.tree.root
         if value is None:

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from cairndb.errors import CorruptError, SchemaError, ValidationError
+from cairndb.errors import CorruptError, SchemaError
 from cairndb.schema import describe, field_defaults
 from cairndb.schema_compare import Comparison, Difference, compare
 from cairndb.schema_convert import KEEP
-from cairndb.schema_migrate import Migration, migrate, steps
+from cairndb.schema_migrate import Migration, Step, steps
 from cairndb.schema_text import Schema, parse_schema
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
-
-    from msgspec import Raw
 
     from cairndb.kinds import Kind
     from cairndb.schema_convert import Plan
@@ -43,27 +41,16 @@ class Change(NamedTuple):
     kind: Kind
     stored: Schema
     differences: list[Difference]
-    migrations: list[Migration]
+    steps: list[Step]
+    """The migrations to run."""
     plan: Plan
+    """How what is stored becomes what is declared, if there are none."""
     version: int
 
     @property
     def rewrites(self) -> bool:
         """Whether the state's bytes change: else the log goes on as it is."""
-        return bool(self.migrations) or self.plan.changes
-
-    def convert(self, state: Raw) -> bytes:
-        """The canonical bytes of the new state.
-
-        Raises:
-            SchemaError: the migrations leave what isn't declared.
-        """
-        if self.migrations:
-            return migrate(state, self.stored, self.migrations, self.kind)
-        try:
-            return self.kind.encode(self.kind.decode(self.plan.convert(state)))
-        except (ValidationError, ValueError) as error:
-            raise SchemaError(f"the stored data isn't of the stored schema: {error}") from error
+        return bool(self.steps) or self.plan.changes
 
 
 def change_from(text: str, kind: Kind, evolution: Evolution, path: str) -> Change:
@@ -86,7 +73,7 @@ def change_from(text: str, kind: Kind, evolution: Evolution, path: str) -> Chang
             path, 0, f"the stored schema can't be read: {str(error)[:1000]}"
         ) from error
     try:
-        found = steps(stored.version, evolution.version, evolution.migrations)
+        found = steps(stored, evolution.version, evolution.migrations)
     except SchemaError as error:
         raise SchemaError(f"{path}: {error}") from None
     if text == declared_text:

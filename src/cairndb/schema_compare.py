@@ -16,6 +16,9 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from msgspec import Raw
+
+from cairndb.codec import NIL
 from cairndb.schema_convert import (
     KEEP,
     ChoicePlan,
@@ -185,7 +188,7 @@ class _Comparer:
                 plan.steps[name] = self.meet(old_class.fields[name], declared, inner)
                 continue
             default = self.defaults.get(new_name, {}).get(name)
-            plan.steps[name] = default if default is not None else b"\xc0"
+            plan.steps[name] = Raw(default) if default is not None else NIL
             remedy = "" if default is not None else "give it a default, or write a migration"
             self._differs(inner, f"a new field, {declared}", remedy)
         kept = [name for name in old_class.fields if name in new_class.fields]

@@ -4,25 +4,29 @@ They see plain data, as it is stored: records and dicts are dicts, lists, sets a
 and times, UUIDs, Decimals and Enums are what `codec` writes for them. So a migration needs none of
 the classes as they once were, and stays right when they change again. What it leaves is judged by
 the declared types, and nothing of it may get lost there: a key that no field takes is an error.
+
+A migration of single types finds records by the schema that is stored. What an earlier one has put
+elsewhere it doesn't find: where the place is empty it says so, and what it leaves out the declared
+types refuse.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
-
-from msgspec import Raw
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cairndb import codec
-from cairndb.errors import SchemaError, ValidationError, pointer
+from cairndb.errors import SchemaError
 from cairndb.schema_compare import families
-from cairndb.schema_convert import family_of
+from cairndb.schema_convert import KEEP, ChoicePlan, ItemsPlan, MigrationPlan, ValuesPlan, settle
 from cairndb.schema_text import Fields, Schema, Type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cairndb.kinds import Kind
+    from msgspec import Raw
+
+    from cairndb.schema_convert import Plan
 
 Function = Callable[[Any], Any]
 Migration = Function | Mapping[str, Function]
@@ -32,152 +36,140 @@ It changes what it is given, or returns what is to take its place.
 """
 
 
-def steps(stored: int, declared: int, migrations: Mapping[int, Migration]) -> list[Migration]:
+class Step(NamedTuple):
+    """A migration that is to be run."""
+
+    version: int
+    """That it starts from."""
+    function: Function | None
+    """Of the whole tree; None if it is one of single types."""
+    plan: Plan = KEEP
+    """Of single types."""
+
+
+def steps(stored: Schema, declared: int, migrations: Mapping[int, Migration]) -> list[Step]:
     """The migrations to run, in order.
 
     Args:
-        stored: the version of the data.
-        declared: that of the application.
+        stored: the schema of the data.
+        declared: the version of the application.
         migrations: by the version that each starts from.
 
     Raises:
-        SchemaError: one is missing, or the data is of a later version.
+        SchemaError: one is missing, or can't be run, or the data is of a later version.
     """
-    if stored > declared:
+    first = stored.version
+    if first > declared:
         raise SchemaError(
-            f"the database is at version {stored}, and this program declares version {declared}: "
-            "a later program has written it; use that one"
+            f"the database is at version {first}, and this program declares version {declared}: "
+            "a later program has written it; use that one, or go back with 'cairn rewind'"
         )
-    missing = [version for version in range(stored, declared) if version not in migrations]
+    missing = [version for version in range(first, declared) if version not in migrations]
     if missing:
+        needed = ", ".join(f"{version}: function" for version in missing)
         raise SchemaError(
-            f"the database is at version {stored}, and version {declared} is declared: give open a "
-            f"migration from version {missing[0]}, migrations={{{missing[0]}: function}}"
+            f"the database is at version {first}, and version {declared} is declared: give open a "
+            f"migration from version {' and from '.join(map(str, missing))}: "
+            f"migrations={{{needed}}}"
         )
-    return [migrations[version] for version in range(stored, declared)]
+    found: list[Step] = []
+    for version in range(first, declared):
+        migration = migrations[version]
+        if isinstance(migration, Mapping):
+            _check_functions(stored, version, migration)
+            if whole := [step.version for step in found if step.function is not None]:
+                raise SchemaError(
+                    f"the migration from version {version} is of single types "
+                    f"({', '.join(migration)}), and that from version {whole[0]}, of the whole "
+                    "tree, may have moved them: write it for the whole tree too"
+                )
+            found.append(Step(version, None, _planned(stored, migration)))
+        elif callable(migration):
+            found.append(Step(version, migration))
+        else:
+            raise SchemaError(
+                f"the migration from version {version} is {migration!r:.100}: give a function, or "
+                'functions by type, as {"Account": function}'
+            )
+    return found
 
 
-def migrate(state: Raw, stored: Schema, migrations: list[Migration], kind: Kind) -> bytes:
-    """Run migrations on a whole state.
+def _check_functions(stored: Schema, version: int, functions: Mapping[str, Function]) -> None:
+    for name, function in functions.items():
+        where = f"the migration from version {version} is for {name!r:.100}"
+        known = [each for each, found in stored.types.items() if isinstance(found, Fields)]
+        if name not in known:
+            hint = (
+                f". The data is of version {stored.version}: for a type that came later, write it "
+                "for the whole tree"
+                if version > stored.version
+                else ""
+            )
+            kind = "no record or frozen class" if name in stored.types else "no such type"
+            raise SchemaError(
+                f"{where}, and {kind} is stored by that name; there are: "
+                f"{', '.join(known) or 'none'}{hint}"
+            )
+        if not callable(function):
+            raise SchemaError(f"{where} with {function!r:.100}, which isn't a function")
+
+
+def lost(given: Raw, taken: Raw, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The paths of the keys that are in the one and not in the other.
 
     Args:
-        state: its bytes.
-        stored: what they were written with.
-        migrations: to run, in order.
-        kind: of the declared root.
-
-    Returns:
-        The canonical bytes of the new state.
-
-    Raises:
-        SchemaError: what comes out isn't what is declared; with the path.
-        Exception: whatever a migration raises.
+        given: what a migration has left.
+        taken: the same as the declared types have read it.
+        path: where that is.
     """
-    whole = False
-    for migration in migrations:
-        if callable(migration):
-            state, whole = Raw(codec.encode(_result(migration, codec.decode(state)))), True
-        elif whole:
-            raise SchemaError(
-                f"a migration of single types ({', '.join(migration)}) comes after one of the "
-                "whole tree, which may have moved them: write it for the whole tree too"
-            )
-        else:
-            state = Raw(_Records(stored, migration).visit(stored.root, state))
-    try:
-        canonical = kind.encode(kind.decode(state))
-    except ValidationError as error:
-        raise SchemaError(f"what the migrations leave isn't what is declared: {error}") from error
-    for path in _lost(codec.decode(state), codec.decode(canonical), ()):
-        raise SchemaError(
-            f"the migrations leave {pointer(path)}, and no field takes it: delete it there, or "
-            "declare it"
-        )
-    return canonical
-
-
-def _result(function: Function, data: Any) -> Any:
-    result = function(data)
-    return data if result is None else result
-
-
-def _lost(given: Any, taken: Any, path: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
-    """The paths of keys that are in the one and not in the other."""
-    if isinstance(given, dict) and isinstance(taken, dict):
-        for key, value in given.items():
-            if key in taken:
-                yield from _lost(value, taken[key], (*path, key))
+    if given == taken:
+        return
+    if codec.is_map(given) and codec.is_map(taken):
+        others = codec.open_map(taken)
+        for key, value in codec.open_map(given).items():
+            if key in others:
+                yield from lost(value, others[key], (*path, key))
             else:
                 yield (*path, key)
-    elif isinstance(given, list) and isinstance(taken, list):
-        for position, pair in enumerate(zip(given, taken, strict=False)):
-            yield from _lost(*pair, (*path, position))
+    elif codec.is_array(given) and codec.is_array(taken):
+        pairs = zip(codec.open_list(given), codec.open_list(taken), strict=False)
+        for position, (one, other) in enumerate(pairs):
+            yield from lost(one, other, (*path, position))
 
 
-class _Records:
-    """One migration of single types: opens what may hold them, and nothing else.
+def _planned(stored: Schema, functions: Mapping[str, Function]) -> Plan:
+    """The plan that has these functions called, and opens what may hold such records only."""
+    planner = _Planner(stored, functions)
+    plan = planner.visit(stored.root)
+    own = {id(each) for each in planner.made.values() if each.function is not None}
+    settle(plan, own)
+    return plan
 
-    Args:
-        stored: where records are, and of which type.
-        functions: by the stored name of the type.
-    """
+
+class _Planner:
+    """One walk of a stored schema, each class once."""
 
     def __init__(self, stored: Schema, functions: Mapping[str, Function]) -> None:
-        unknown = [name for name in functions if name not in stored.types]
-        if unknown:
-            known = ", ".join(stored.types) or "none"
-            raise SchemaError(
-                f"a migration is for {unknown[0]!r}, and no such type is stored; there are: {known}"
-            )
-        self._types = stored.types
         self._schema = stored
         self._functions = functions
-        self._holding = self._holders()
+        self.made: dict[str, MigrationPlan] = {}
 
-    def _holders(self) -> set[str]:
-        """The classes that records to be migrated are, or are in."""
-        holding = set(self._functions)
-        grown = True
-        while grown:
-            more = {
-                name
-                for name, found in self._types.items()
-                if isinstance(found, Fields)
-                and any(self._holds(part, holding) for part in found.fields.values())
-            }
-            grown = not more <= holding
-            holding |= more
-        return holding
-
-    def _holds(self, each: Type, holding: set[str]) -> bool:
-        return each.name in holding or any(self._holds(part, holding) for part in each.parts)
-
-    def visit(self, each: Type, data: Raw) -> Raw | bytes:
-        """The bytes of a value of a type, with its records migrated, inner ones first."""
-        if not self._holds(each, self._holding):
-            return data
+    def visit(self, each: Type) -> Plan:
+        """The plan of a type."""
         members = families(each, self._schema)
         if len(members) > 1:
-            member = members.get(family_of(data, members))
-            return self.visit(member, data) if member is not None else data
-        found = self._types.get(each.name)
+            return ChoicePlan({family: self.visit(part) for family, part in members.items()})
+        found = self._schema.types.get(each.name)
         if isinstance(found, Fields):
-            return self._visit_record(each.name, found, data)
+            return self._visit_class(each.name, found)
         if each.name == "dict":
-            value = each.parts[1]
-            return codec.encode(
-                {key: Raw(self.visit(value, item)) for key, item in codec.open_map(data).items()}
-            )
-        items = codec.open_list(data)
-        types = each.parts if each.name == "tuple" else each.parts * len(items)
-        return codec.encode(
-            [Raw(self.visit(part, item)) for part, item in zip(types, items, strict=True)]
-        )
+            return ValuesPlan(self.visit(each.parts[1]))
+        if each.name == "tuple":
+            return ItemsPlan([self.visit(part) for part in each.parts], fixed=True)
+        return ItemsPlan([self.visit(each.parts[0])], fixed=False) if each.parts else KEEP
 
-    def _visit_record(self, name: str, found: Fields, data: Raw) -> bytes:
-        fields = codec.open_map(data)
-        for field, part in found.fields.items():
-            fields[field] = Raw(self.visit(part, fields[field]))
-        encoded = codec.encode(fields)
-        function = self._functions.get(name)
-        return codec.encode(_result(function, codec.decode(encoded))) if function else encoded
+    def _visit_class(self, name: str, found: Fields) -> Plan:
+        if name not in self.made:
+            plan = self.made[name] = MigrationPlan(self._functions.get(name))
+            plan.steps.update((field, self.visit(part)) for field, part in found.fields.items())
+        return self.made[name]

@@ -1,7 +1,7 @@
 """`schema`: what is stored, how it differs from what an application declares, and migrating it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,11 +14,14 @@ import cairndb
 from cairndb.cli import output, past, source
 from cairndb.cli.reading import Database
 from cairndb.cli.writing import RootOption, imported, root_of
+from cairndb.conversion import convert
 from cairndb.difference import Difference, differences
+from cairndb.fold import Fold
 from cairndb.history import folded
+from cairndb.patch import Tree
 from cairndb.recovery import read_chain
 from cairndb.schema import compile_root
-from cairndb.schema_change import Evolution, change_from, difference_list
+from cairndb.schema_change import Change, Evolution, change_from, difference_list
 
 application = typer.Typer(
     help="The stored schema: show, compare, migrate.",
@@ -94,14 +97,13 @@ def migrate(
             what = f"migrated, as LSN {after}" if after > before else "nothing had to be done"
             output.write(f"{what}; LSN {before} can be gone back to")
         return
-    found = list(_tried(database, root_type, evolution))
+    first, changed = _tried(database, root_type, evolution)
     if as_json:
-        first = [past.as_json(each) for each in found[:_SHOWN]]
-        output.write_json({"changed": len(found), "first": first})
+        output.write_json({"changed": changed, "first": [past.as_json(each) for each in first]})
         return
-    for each in found[:_SHOWN]:
+    for each in first:
         output.write(past.as_text(each))
-    output.write(f"{len(found):,} paths would change")
+    output.write(f"{changed:,} paths would change")
 
 
 def _migrated(database: Path, root_type: Any, evolution: Evolution) -> tuple[int, int]:
@@ -123,15 +125,29 @@ def _migrated(database: Path, root_type: Any, evolution: Evolution) -> tuple[int
         return before, db.lsn
 
 
-def _tried(database: Path, root_type: Any, evolution: Evolution) -> Iterator[Difference]:
-    """Do it in memory; what would change."""
+def _tried(database: Path, root_type: Any, evolution: Evolution) -> tuple[list[Difference], int]:
+    """Do it in memory; the first paths that would change, and how many there are in all."""
     kind = compile_root(root_type, guard=False)
-    with (
-        source.directory_of(database) as directory,
-        output.progress("folding") as progress,
-        closing(read_chain(directory)) as reading,
-    ):
+    with source.directory_of(database) as directory, closing(read_chain(directory)) as reading:
         change = change_from(reading.schema, kind, evolution, str(database))
-        before = Raw(folded(reading, lambda _: progress(0, 0)).fold.encode())
-        after = Raw(change.convert(before)) if change.rewrites else before
-        yield from differences(before, after)
+        if not change.rewrites:
+            return [], 0
+        with output.steps("trying", 2 * reading.total_bytes) as step:
+            fold = folded(reading, step).fold
+            before = Raw(fold.encode())
+            after = _converted(fold, change, step)
+    first: list[Difference] = []
+    changed = 0
+    with output.progress("comparing") as progress:
+        for changed, each in enumerate(differences(before, after), 1):
+            if changed <= _SHOWN:
+                first.append(each)
+            progress(changed, 0)
+    return first, changed
+
+
+def _converted(fold: Fold, change: Change, step: Callable[[int], None]) -> Raw:
+    """The bytes of the new state; the tree of it is given up."""
+    tree = Tree(change.kind)
+    convert(fold, change, tree, step)
+    return Raw(change.kind.encode(tree.root))
