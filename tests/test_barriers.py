@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from msgspec import defstruct
+from msgspec import Struct, defstruct
 
 from cairndb.appender import StoreOptions
 from cairndb.checkpoint import checkpoint_name
@@ -172,6 +172,36 @@ def test_versions_and_migrations_run_once() -> None:
         ).engine
         assert counts(engine) == [14]
     assert runs == [7]
+
+
+class Pair(Record):
+    x: int = 0
+    y: int = 0
+
+
+class FrozenPair(Struct, frozen=True):
+    x: int = 0
+    y: int = 0
+
+
+def test_what_the_log_changed_in_place_becomes_a_value() -> None:
+    """A list, a set and a record, each with updates of its insides in the log, are frozen."""
+    fields = [("names", list[str]), ("flags", set[int]), ("pair", Pair)]
+    nodes: Any = defstruct("Item", fields, bases=(Record,))
+    frozen = [("names", tuple[str, ...]), ("flags", frozenset[int]), ("pair", FrozenPair)]
+    values: Any = defstruct("Item", frozen, bases=(Record,))
+    world = World()
+    engine = open_as(world, nodes)
+    with Update[Any](engine, None, durable=True) as root:
+        root["a"] = nodes(["x"], {1}, Pair(1, 2))
+    with Update[Any](engine, None, durable=True) as root:
+        root["a"].names.append("y")
+        root["a"].flags.add(2)
+        root["a"].pair.x = 5
+    with View[Any](open_as(world, values), None, durable=True) as root:
+        assert root["a"] == values(("x", "y"), frozenset({1, 2}), FrozenPair(5, 2))
+    with View[Any](open_as(world, nodes), None, durable=True) as root:
+        assert root["a"] == nodes(["x", "y"], {1, 2}, Pair(5, 2))
 
 
 def fails_at(number: int) -> tuple[World, list[int]]:

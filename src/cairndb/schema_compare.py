@@ -40,7 +40,7 @@ _FAMILIES = {
     **dict.fromkeys(("list", "set", "frozenset", "tuple", VARIADIC), "array"),
     "dict": "map",
 }
-_UNDER_ANY = ("None", "bool", "int", "float", "str", "bytes", "list", "dict", UNION, "Any")
+_UNDER_ANY = ("None", "bool", "int", "float", "str", "bytes", "list", "dict", UNION, LITERAL, "Any")
 """What reads the same under Any as under its own type, if its parts do."""
 _READ_AS = {
     *(("set", "frozenset"), ("frozenset", "set")),
@@ -157,7 +157,10 @@ class _Comparer:
             return KEEP
         if not _implied(old, new):
             self._narrower(path, old, new)
-        return self._meet_parts(old, new, path)
+        plan = self._meet_parts(old, new, path)
+        if old.name in {"list", "set"} and new.name in {VARIADIC, "frozenset"}:
+            self._frozen(path, plan)
+        return plan
 
     def _meet_parts(self, old: Type, new: Type, path: str) -> Plan:
         if old.name == "dict":
@@ -197,6 +200,8 @@ class _Comparer:
                 self._gone(f"{path}.{name}", f"{old_name}.{name}")
         if kept != [name for name in new_class.fields if name in old_class.fields]:
             self._differs(path, f"the fields of {new_name} are in another order", "")
+        if old_class.is_record and not new_class.is_record:
+            self._frozen(path, plan)
         if old_class.tag != new_class.tag or list(old_class.fields) != list(new_class.fields):
             self.own.add(id(plan))
         return plan
@@ -213,6 +218,11 @@ class _Comparer:
         if missing:
             what = f"{old} has lost {', '.join(map(repr, missing))}"
             self._differs(path, what, "write a migration that replaces it, or put it back")
+
+    def _frozen(self, path: str, plan: Plan) -> None:
+        """The log changes the insides of what is replaced as a whole now: it must end before."""
+        self._differs(path, "it could be changed in place, and is one value now", "")
+        self.own.add(id(plan))
 
     def _under_any(self, old: Type, path: str) -> None:
         """Any reads builtins as they were; what it reads otherwise isn't the same value."""
@@ -282,7 +292,9 @@ def _implied(old: Type, new: Type) -> bool:
     if old.name == "tuple" and new.name != "tuple":
         stored = dict.fromkeys(("min_length", "max_length"), len(old.parts))
     for name in ("pattern", "multiple_of", "tz"):
-        if name in declared and stored.get(name) != declared[name]:
+        same = stored.get(name) == declared.get(name)
+        is_finer = old.name == "int" and name == "multiple_of" and name in stored
+        if name in declared and not same and not (is_finer and stored[name] % declared[name] == 0):
             return False
     if old.name == "int":
         stored, declared = _closed(stored), _closed(declared)
