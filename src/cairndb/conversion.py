@@ -27,7 +27,7 @@ from cairndb.schema_convert import Failure, call
 from cairndb.schema_migrate import lost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from cairndb.kinds import Kind
     from cairndb.patch import Operation, Tree
@@ -65,13 +65,13 @@ def convert(fold: Fold, change: Change, tree: Tree, step: Callable[[int], None])
     pieces = list(fold.operations())
     fold.root = None
     if all(len(piece) <= _LARGE for piece in pieces):
-        judge = _canonical if change.steps else _as_it_is
+        judged = (_canonical(tree, piece, change.drop) for piece in pieces)
         with contextlib.suppress(ValueError, ValidationError):
-            return _loaded(tree, (judge(tree, piece) for piece in pieces), step)
+            return _loaded(tree, judged if change.steps else pieces, step)
         tree.root = None
     state = _joined(pieces)
     if change.steps:
-        state = _judged(state, tree.kind)
+        state = _judged(state, tree.kind, change.drop)
     return _loaded(tree, Fold.of(state, tree.kind).operations(), step)
 
 
@@ -120,11 +120,7 @@ def _loaded(tree: Tree, pieces: Iterable[bytes], step: Callable[[int], None]) ->
     return taken
 
 
-def _as_it_is(_: Tree, piece: bytes) -> bytes:
-    return piece
-
-
-def _canonical(tree: Tree, piece: bytes) -> bytes:
+def _canonical(tree: Tree, piece: bytes, drop: Collection[str]) -> bytes:
     """An operation as the declared types write it.
 
     Raises:
@@ -134,7 +130,7 @@ def _canonical(tree: Tree, piece: bytes) -> bytes:
     (each,) = decode_operations(piece, 1)
     if each.code == SET:
         argument = Raw(tree.kind.encode(tree.kind.decode(each.argument)))
-        _check_lost(each.argument, argument, ())
+        _check_lost(tree.kind, each.argument, argument, drop, ())
         return codec.encode((SET, (), argument))
     kind, _ = tree.find(each.path)
     if not isinstance(kind, DictKind | ListKind | SetKind):
@@ -143,7 +139,7 @@ def _canonical(tree: Tree, piece: bytes) -> bytes:
     if each.code == SPLICE:
         start, _, given = codec.open_list(each.argument)
     argument = Raw(kind.encode(kind.decode_items(given)))
-    _check_lost(given, argument, tuple(each.path))
+    _check_lost(kind, given, argument, drop, tuple(each.path))
     filling = [start, 0, argument] if each.code == SPLICE else argument
     return codec.encode(operation(each.code, each.path, filling))
 
@@ -157,7 +153,7 @@ def _joined(pieces: list[bytes]) -> bytes:
     return fold.encode()
 
 
-def _judged(state: bytes, kind: Kind) -> bytes:
+def _judged(state: bytes, kind: Kind, drop: Collection[str]) -> bytes:
     """The canonical bytes of what migrations leave."""
     try:
         canonical = kind.encode(kind.decode(state))
@@ -165,13 +161,15 @@ def _judged(state: bytes, kind: Kind) -> bytes:
         raise SchemaError(
             f"what the migrations leave isn't what is declared: {error}. Nothing was changed."
         ) from error
-    _check_lost(Raw(state), Raw(canonical), ())
+    _check_lost(kind, Raw(state), Raw(canonical), drop, ())
     return canonical
 
 
-def _check_lost(given: Raw, taken: Raw, path: tuple[Any, ...]) -> None:
-    for gone in lost(given, taken, path):
+def _check_lost(
+    kind: Kind, given: Raw, taken: Raw, drop: Collection[str], path: tuple[Any, ...]
+) -> None:
+    for gone in lost(kind, given, taken, drop, path):
         raise SchemaError(
-            f"the migrations leave {pointer(gone)}, and no field takes it: delete it there, or "
-            "declare it. Nothing was changed."
+            f"the migrations leave {pointer(gone)}, and no field takes it: delete it there, "
+            "declare it, or let it go with drop. Nothing was changed."
         )

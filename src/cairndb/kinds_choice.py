@@ -71,12 +71,17 @@ class UnionKind(Kind):
 
     def parts(self, data: bytes | Raw) -> Iterator[tuple[Any, Kind, Raw]]:
         """As `Kind.parts` says."""
+        for member in self.candidates(data):
+            yield from member.parts(data)
+
+    def candidates(self, data: bytes | Raw) -> Iterator[Kind]:
+        """The members that bytes with parts may be; of maps it is one at most."""
         tags = codec.open_map(data) if codec.is_map(data) else {}
         for member in self.members:
             if isinstance(member, FieldsKind) and not member.tag.items() <= _decoded(tags, member):
                 continue
             if isinstance(member, FieldsKind | DictKind) == codec.is_map(data):
-                yield from member.parts(data)
+                yield member
 
 
 def _decoded(raw: dict[Any, Raw], member: FieldsKind) -> Any:

@@ -46,6 +46,7 @@ class Change(NamedTuple):
     plan: Plan
     """How what is stored becomes what is declared, if there are none."""
     version: int
+    drop: Collection[str]
 
     @property
     def rewrites(self) -> bool:
@@ -77,7 +78,7 @@ def change_from(text: str, kind: Kind, evolution: Evolution, path: str) -> Chang
     except SchemaError as error:
         raise SchemaError(f"{path}: {error}") from None
     if text == declared_text:
-        return Change(kind, stored, [], [], KEEP, stored.version)
+        return Change(kind, stored, [], [], KEEP, stored.version, ())
     comparison = _compared(stored, kind, declared_text, evolution.drop)
     if comparison.refused and not found:
         lines = "\n".join(f"  {difference}" for difference in comparison.refused)
@@ -87,7 +88,15 @@ def change_from(text: str, kind: Kind, evolution: Evolution, path: str) -> Chang
             f"A migration is a function on plain data: open(..., version={stored.version + 1}, "
             f"migrations={{{stored.version}: function}}). Nothing was changed."
         )
-    return Change(kind, stored, comparison.differences, found, comparison.plan, evolution.version)
+    return Change(
+        kind,
+        stored,
+        comparison.differences,
+        found,
+        comparison.plan,
+        evolution.version,
+        evolution.drop,
+    )
 
 
 def difference_list(text: str, kind: Kind) -> list[Difference]:

@@ -3,7 +3,8 @@
 They see plain data, as it is stored: records and dicts are dicts, lists, sets and tuples are lists,
 and times, UUIDs, Decimals and Enums are what `codec` writes for them. So a migration needs none of
 the classes as they once were, and stays right when they change again. What it leaves is judged by
-the declared types, and nothing of it may get lost there: a key that no field takes is an error.
+the declared types, and nothing of it may get lost there: a key that no field takes is an error, if
+it isn't one that may go.
 
 A migration of single types finds records by the schema that is stored. What an earlier one has put
 elsewhere it doesn't find: where the place is empty it says so, and what it leaves out the declared
@@ -17,15 +18,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cairndb import codec
 from cairndb.errors import SchemaError
+from cairndb.kinds import DictKind, FieldsKind, UnionKind
 from cairndb.schema_compare import families
 from cairndb.schema_convert import KEEP, ChoicePlan, ItemsPlan, MigrationPlan, ValuesPlan, settle
 from cairndb.schema_text import Fields, Schema, Type
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from msgspec import Raw
 
+    from cairndb.kinds import Kind
     from cairndb.schema_convert import Plan
 
 Function = Callable[[Any], Any]
@@ -114,27 +117,39 @@ def _check_functions(stored: Schema, version: int, functions: Mapping[str, Funct
             raise SchemaError(f"{where} with {function!r:.100}, which isn't a function")
 
 
-def lost(given: Raw, taken: Raw, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The paths of the keys that are in the one and not in the other.
+def lost(
+    kind: Kind, given: Raw, taken: Raw, drop: Collection[str], path: tuple[Any, ...] = ()
+) -> Iterator[tuple[Any, ...]]:
+    """The paths of what the declared types don't take, and that may not go.
 
     Args:
+        kind: what is declared.
         given: what a migration has left.
         taken: the same as the declared types have read it.
+        drop: fields that may go.
         path: where that is.
     """
-    if given == taken:
+    if given == taken or not (codec.is_map(given) or codec.is_array(given)):
         return
-    if codec.is_map(given) and codec.is_map(taken):
-        others = codec.open_map(taken)
-        for key, value in codec.open_map(given).items():
-            if key in others:
-                yield from lost(value, others[key], (*path, key))
-            else:
-                yield (*path, key)
-    elif codec.is_array(given) and codec.is_array(taken):
-        pairs = zip(codec.open_list(given), codec.open_list(taken), strict=False)
-        for position, (one, other) in enumerate(pairs):
-            yield from lost(one, other, (*path, position))
+    if isinstance(kind, UnionKind):
+        for member in kind.candidates(given):
+            yield from lost(member, given, taken, drop, path)
+        return
+    others = codec.open_map(taken) if codec.is_map(taken) else _numbered(taken)
+    if isinstance(kind, FieldsKind):
+        for name in codec.open_map(given):
+            known = name in kind.by_encode_name or name in kind.tag
+            if not known and f"{kind.name}.{name}" not in drop:
+                yield (*path, name)
+    elif isinstance(kind, DictKind) and len(others) < codec.header_count(given):
+        yield next((*path, key) for key in codec.open_map(given) if key not in others)
+    for step, part, data in kind.parts(given):
+        if step in others:
+            yield from lost(part, data, others[step], drop, (*path, step))
+
+
+def _numbered(data: Raw) -> dict[Any, Raw]:
+    return dict(enumerate(codec.open_list(data)))
 
 
 def _planned(stored: Schema, functions: Mapping[str, Function]) -> Plan:
