@@ -12,10 +12,12 @@ from msgspec import Struct, defstruct
 from cairndb.appender import StoreOptions
 from cairndb.checkpoint import checkpoint_name
 from cairndb.checkpointer import make_checkpoint
-from cairndb.errors import CairnError, CorruptError
+from cairndb.errors import CairnError, CorruptError, UsageError
+from cairndb.history import read_at
 from cairndb.opening import own
 from cairndb.record import Record
 from cairndb.recovery import verify
+from cairndb.rewinding import rewind
 from cairndb.schema import compile_root
 from cairndb.schema_change import Evolution
 from cairndb.transaction import Update, View
@@ -125,6 +127,33 @@ def test_a_damaged_barrier_is_refused_and_says_what_there_is() -> None:
     damage(world, checkpoint_name(5), 4096 + 40)
     with pytest.raises(CorruptError, match="the state of this LSN is in its checkpoint"):
         open_as(world, NEW)
+
+
+def test_the_past_ends_at_a_barrier_whose_checkpoint_is_gone() -> None:
+    """Though a crash has brought back the log after it: told as what isn't kept, not as damage."""
+    world, engine = changed()
+    for number in range(3, 6):
+        put(engine, NEW, number)
+    checkpoint(engine, world)
+    engine.close()
+    SimulatedDirectory(world).remove(checkpoint_name(5))
+    for lsn in (5, 7):
+        with pytest.raises(UsageError, match=r"goes back to LSN 8.*single states before it: 4"):
+            read_at(SimulatedDirectory(world), lsn)
+    for lsn in (4, 8):
+        read_at(SimulatedDirectory(world), lsn).close()
+    with pytest.raises(UsageError, match="goes back to LSN 8"):
+        rewind(SimulatedDirectory(world), 6, lambda _: None)
+
+
+def test_a_rewind_over_a_damaged_barrier_is_refused() -> None:
+    """With the error of what is damaged; nothing is written."""
+    world, engine = changed()
+    put(engine, NEW, 3)
+    engine.close()
+    damage(world, checkpoint_name(5), 4096 + 40)
+    with pytest.raises(CorruptError, match="the state of this LSN is in its checkpoint"):
+        rewind(SimulatedDirectory(world), 2, lambda _: None)
 
 
 def test_a_change_that_was_interrupted_leaves_the_old_schema() -> None:

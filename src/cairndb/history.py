@@ -99,16 +99,22 @@ def read_at(directory: Directory, at: At) -> Reading | Still:
 def _check_kept(directory: Directory, lsn: int) -> None:
     """Raise UsageError if the log doesn't lead to an LSN any more."""
     with closing(read_chain(directory)) as reading:
-        first = reading.recovered.chain.segments[0].header.first_lsn
+        headers = [segment.header for segment in reading.recovered.chain.segments]
+    first = headers[0].first_lsn
     checkpoints = sorted(filter(None, map(parse_checkpoint_name, directory.names())))
-    bases = [base for base in ([0] if first == 1 else checkpoints) if base + 1 >= first]
-    oldest = max(min(bases, default=first), 1)
-    if lsn < oldest:
-        alone = [str(each) for each in checkpoints if each < oldest]
-        raise UsageError(
-            f"{directory.path} goes back to LSN {oldest}, and LSN {lsn} was asked for"
-            + (f"; single states before it: {', '.join(alone)}" if alone else "")
-        )
+    bases = [base for base in ([0] if first == 1 else []) + checkpoints if base + 1 >= first]
+    # A crash may have undone the removal of a barrier's log, and not that of its checkpoint.
+    closed = [h.first_lsn for h in headers if h.barrier and h.first_lsn not in checkpoints]
+    base = max((base for base in bases if base <= lsn), default=lsn)
+    if lsn >= max(min(bases, default=first), 1) and not any(base < c <= lsn for c in closed):
+        return
+    after = max(closed, default=0)
+    oldest = max(min((base for base in bases if base >= after), default=first), 1)
+    alone = [str(each) for each in checkpoints if each < oldest]
+    raise UsageError(
+        f"{directory.path} goes back to LSN {oldest}, and LSN {lsn} was asked for"
+        + (f"; single states before it: {', '.join(alone)}" if alone else "")
+    )
 
 
 class Folded(NamedTuple):
@@ -121,17 +127,25 @@ class Folded(NamedTuple):
     """Where in the log it is."""
 
 
-def folded(reading: Reading | Still, step: Callable[[int], None]) -> Folded:
+def folded(reading: Reading | Still, path: str, step: Callable[[int], None]) -> Folded:
     """The state that a reading shows.
 
     Args:
         reading: what to fold.
+        path: of the directory, for messages.
         step: told how many bytes have been folded since it was told last.
 
     Raises:
-        CorruptError: a file is damaged.
-        ValueError: the checksums are right, and an operation can't be applied.
+        CorruptError: a file is damaged, or an operation can't be applied.
     """
+    try:
+        return _folded(reading, step)
+    except ValueError as error:
+        what = f"the checksums are right, and an operation can't be applied: {error}"
+        raise CorruptError(path, 0, what) from error
+
+
+def _folded(reading: Reading | Still, step: Callable[[int], None]) -> Folded:
     fold, time = Fold(), 0
     running = reading.base.running
     for count, payload in reading.checkpoint_frames():

@@ -37,7 +37,7 @@ def restore(source: Directory, destination: str, at: At | None, step: Callable[[
         if not reading.lsn:
             raise UsageError(f"{source.path} has no content yet: there is nothing to restore")
         with rebuilding(destination) as build:
-            found = folded(reading, step)
+            found = folded(reading, source.path, step)
             schema, fingerprint = reading.schema, reading.fingerprint
             build(Content(found.fold, found.position, schema, fingerprint), lambda: step(0))
     return reading.lsn

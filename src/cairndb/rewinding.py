@@ -43,10 +43,10 @@ def rewind(directory: Directory, to: At, step: Callable[[int], None]) -> tuple[i
     """
     ownership.acquire(directory, None)
     with closing(read_at(directory, to)) as reading:
-        past = folded(reading, step).fold
+        past = folded(reading, directory.path, step).fold
         schema, fingerprint, lsn = reading.schema, reading.fingerprint, reading.lsn
     with closing(read_chain(directory)) as reading:
-        present = folded(reading, step)
+        present = folded(reading, directory.path, step)
     store = Store.open(
         directory, schema=schema, fingerprint=fingerprint, create=False, clock=now_microseconds
     )

@@ -133,7 +133,7 @@ def _tried(database: Path, root_type: Any, evolution: Evolution) -> tuple[list[D
         if not change.rewrites:
             return [], 0
         with output.steps("trying", 2 * reading.total_bytes) as step:
-            fold = folded(reading, step).fold
+            fold = folded(reading, directory.path, step).fold
             before = Raw(fold.encode())
             after = _converted(fold, change, step)
     first: list[Difference] = []
