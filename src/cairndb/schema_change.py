@@ -7,6 +7,7 @@ migrations between them are run. Everything else is refused, with each differenc
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, NamedTuple
 
 from cairndb.errors import CorruptError, SchemaError
@@ -82,11 +83,14 @@ def change_from(text: str, kind: Kind, evolution: Evolution, path: str) -> Chang
     comparison = _compared(stored, kind, declared_text, evolution.drop)
     if comparison.refused and not found:
         lines = "\n".join(f"  {difference}" for difference in comparison.refused)
+        gone = [each.drop for each in comparison.refused if each.drop]
+        together = f"All that is gone: drop={json.dumps(gone)}. " if len(gone) > 1 else ""
         raise SchemaError(
             f"{path} was written with another schema than the one given to open, and not all of it "
             f"can be read as what it was:\n{lines}\n"
-            f"A migration is a function on plain data: open(..., version={stored.version + 1}, "
-            f"migrations={{{stored.version}: function}}). Nothing was changed."
+            f"{together}A migration is a function on plain data: "
+            f"open(..., version={stored.version + 1}, migrations={{{stored.version}: function}}). "
+            "Nothing was changed."
         )
     return Change(
         kind,

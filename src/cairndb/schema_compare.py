@@ -56,6 +56,8 @@ class Difference(NamedTuple):
     what: str
     remedy: str
     """What to write; empty if nothing has to be."""
+    drop: str = ""
+    """The field that is gone, as `drop` names it."""
 
     def __str__(self) -> str:
         """One line."""
@@ -235,7 +237,8 @@ class _Comparer:
         if field in self.drop:
             self._differs(path, "dropped, as told", "")
         else:
-            self._differs(path, "the field is gone", f'write a migration, or drop=["{field}"]')
+            remedy = f'write a migration, or drop=["{field}"]'
+            self.differences.append(Difference(path, "the field is gone", remedy, field))
 
     def _narrower(self, path: str, old: Type, new: Type) -> None:
         what = f"{new} allows less than {old}, which is stored"
