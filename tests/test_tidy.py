@@ -35,7 +35,7 @@ engine
 rules
 index
 draft
-patch fold difference
+touched patch fold difference
 schema
 kinds
 pattern notation reference
@@ -53,6 +53,7 @@ PURE = {"errors", "frame", "codec", "record", "kinds", "schema", "patch", "fold"
     "index",
     "reference",
     "rules",
+    "touched",
 }
 IMPURE_LIBRARIES = {"asyncio", "io", "os", "pathlib", "select", "shutil", "signal", "socket"} | {
     "subprocess",

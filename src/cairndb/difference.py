@@ -44,7 +44,7 @@ def differences(before: Raw, after: Raw, path: Path = ()) -> Iterator[Difference
     if codec.is_map(before) and codec.is_map(after):
         yield from _in_maps(codec.open_map(before), codec.open_map(after), path)
     elif codec.is_array(before) and codec.is_array(after):
-        yield from _in_arrays(codec.open_list(before), codec.open_list(after), path)
+        yield from array_differences(codec.open_list(before), codec.open_list(after), path)
     else:
         yield Difference(path, before, after)
 
@@ -60,15 +60,41 @@ def _in_maps(before: dict[Any, Raw], after: dict[Any, Raw], path: Path) -> Itera
             yield Difference((*path, key), None, value)
 
 
-def _in_arrays(before: list[Raw], after: list[Raw], path: Path) -> Iterator[Difference]:
+def array_differences(
+    before: list[Raw], after: list[Raw], path: Path, first: int = 0
+) -> Iterator[Difference]:
+    """As `differences`, of arrays.
+
+    Args:
+        before: the earlier elements.
+        after: the later ones.
+        path: of the array.
+        first: the position of the first of these elements; those before it are equal.
+    """
     old, new = list(map(bytes, before)), list(map(bytes, after))
-    matcher = SequenceMatcher(None, old, new, autojunk=False)
-    for what, first, last, begin, end in matcher.get_opcodes():
-        if what == "replace" and last - first == end - begin:
-            for one, other in zip(range(first, last), range(begin, end), strict=True):
-                yield from differences(before[one], after[other], (*path, other))
+    # What is equal at both ends stays, wherever else it would match: a single element that changed
+    # is told where it stands. And the matcher takes long where much is equal.
+    head = _common(old, new)
+    tail = _common(old[head:][::-1], new[head:][::-1])
+    matcher = SequenceMatcher(
+        None, old[head : len(old) - tail], new[head : len(new) - tail], autojunk=False
+    )
+    for what, start, stop, begin, end in matcher.get_opcodes():
+        ones = range(head + start, head + stop)
+        others = range(head + begin, head + end)
+        if what == "replace" and len(ones) == len(others):
+            for one, other in zip(ones, others, strict=True):
+                yield from differences(before[one], after[other], (*path, first + other))
         elif what != "equal":
-            for position in range(first, last):
-                yield Difference((*path, position), before[position], None)
-            for position in range(begin, end):
-                yield Difference((*path, position), None, after[position])
+            for one in ones:
+                yield Difference((*path, first + one), before[one], None)
+            for other in others:
+                yield Difference((*path, first + other), None, after[other])
+
+
+def _common(old: list[bytes], new: list[bytes]) -> int:
+    """How many elements are equal at the beginning."""
+    pairs = zip(old, new, strict=False)
+    return next(
+        (i for i, (one, other) in enumerate(pairs) if one != other), min(len(old), len(new))
+    )

@@ -81,6 +81,22 @@ encode_node = msgspec.msgpack.Encoder(enc_hook=_hook).encode
 """The canonical bytes of an open node, or of what holds some."""
 
 
+def encoded(node: Any) -> Raw:
+    """A node's bytes, or a value's."""
+    return node if type(node) is Raw else Raw(_encode(node))
+
+
+def opened(node: Any) -> dict[Any, Any] | list[Any]:
+    """The nodes and values directly below, by key or by position; of a value, nothing."""
+    if isinstance(node, _Map | _List):
+        return node
+    if isinstance(node, _Elements):
+        return node.sorted()
+    if node is None or not codec.is_map(node):
+        return codec.open_list(node) if node is not None and codec.is_array(node) else {}
+    return codec.open_map(node)
+
+
 class Fold:
     """The state as bytes, by the operations of a log.
 
@@ -234,7 +250,7 @@ def _stored(node: _Map, step: Any) -> Any:
     """The key that a step names, as it is stored; refuses one that is equal and not the same."""
     if type(step) is str:
         return step
-    key = _tuple(step)
+    key = hashable(step)
     try:
         stored = codec.stored_key(node, key, key)
     except TypeError:
@@ -244,8 +260,9 @@ def _stored(node: _Map, step: Any) -> Any:
     return key
 
 
-def _tuple(step: Any) -> Any:
-    return tuple([_tuple(part) for part in step]) if isinstance(step, list) else step
+def hashable(step: Any) -> Any:
+    """A step of an operation's path as a key: an array is a tuple."""
+    return tuple([hashable(part) for part in step]) if isinstance(step, list) else step
 
 
 def _put(node: _Map, key: Any, value: Raw) -> None:
