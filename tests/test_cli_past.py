@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import cairndb
+from bank import Bank, filled
+from cairndb.checkpoint import checkpoint_name
+from cairndb.cli import past
+from cairndb.cli.path_history import PathHistory
+from cairndb.files import RealDirectory
+from cairndb.pattern import Pattern
 from test_cli import cairn as cairn_fixture
 
 if TYPE_CHECKING:
@@ -84,3 +92,91 @@ def test_a_backup_is_restored_and_so_is_the_past(cairn: Cairn, path: Path, tmp_p
     cairn("verify", earlier)
     cairn("restore", backup, restored, code=3)
     assert "name a new directory" in cairn.error
+
+
+def changes(cairn: Cairn, *arguments: object) -> list[tuple[int, list[dict[str, Any]]]]:
+    """What `cairn log DATABASE PATH --json` says: LSNs, and the changes of each."""
+    lines = cairn("log", *arguments, "--json").splitlines()
+    return [(update["lsn"], update["changes"]) for update in map(json.loads, lines)]
+
+
+def test_the_log_of_a_path_has_only_what_changed_it(cairn: Cairn, path: Path) -> None:
+    """With the values before and after; picked by LSN and number."""
+    b = {"path": "/a/b", "before": [1, 2], "after": [1, 2, 3]}
+    assert changes(cairn, path, "/a/b") == [(2, [{"path": "/a/b", "after": [1, 2]}]), (3, [b])]
+    assert changes(cairn, path, "/a/*", "--since", 3) == [
+        (3, [b]),
+        (4, [{"path": "/a/c", "before": "x"}]),
+    ]
+    assert changes(cairn, path, "/a/**", "--since", 3, "-n", 1) == [
+        (3, [{"path": "/a/b/2", "after": 3}])
+    ]
+    assert [lsn for lsn, _ in changes(cairn, path, "n")] == [3]
+    assert [lsn for lsn, _ in changes(cairn, path, "/", "-n", 2)] == [3, 4]
+    assert changes(cairn, path, "/nowhere/**") == []
+    shown = cairn("log", path, "/a/c", "--since", 4).splitlines()
+    assert [line.strip() for line in shown[1:]] == ['- /a/c = "x"']
+
+
+def test_the_log_of_a_path_says_which_call_it_was(cairn: Cairn, tmp_path: Path) -> None:
+    """Who changed it: by name and arguments, where they are kept."""
+    path = tmp_path / "bank.cairn"
+    with filled(path, audit=True) as db:
+        db.run(Bank.transfer, "alice", "bob", 5)
+    shown = cairn("log", path, "/accounts/*/balance", "--limit", 1)
+    assert 'Bank.transfer("alice","bob",5)' in shown.replace(", ", ",")
+    assert "~ /accounts/alice/balance = 100 -> 95" in shown
+    (update,) = map(json.loads, cairn("log", path, "/**", "-n", 1, "--json").splitlines())
+    assert list(update) == ["lsn", "time", "call", "changes"]
+
+
+def test_the_log_of_a_path_goes_over_checkpoints_and_barriers(cairn: Cairn, path: Path) -> None:
+    """A rewind is an update as others; the log is told from the oldest checkpoint it follows."""
+    cairn("rewind", path, "--to", 2)
+    with cairndb.open(path) as db, db.update() as root:
+        root["n"] = 6
+    n = [
+        (3, [{"path": "/n", "after": 5}]),
+        (5, [{"path": "/n", "before": 5}]),
+        (6, [{"path": "/n", "after": 6}]),
+    ]
+    assert changes(cairn, path, "/n") == n
+    cairn("checkpoint", path)
+    assert changes(cairn, path, "/n", "--since", 6) == n[2:]
+    with cairndb.open(path) as db:
+        with db.update() as root:
+            root["n"] = 7
+        db.checkpoint()
+        with db.update() as root:
+            root["n"] = 8
+        assert [lsn for lsn, _ in changes(cairn, path, "/n")] == [7, 8]
+        with db.update() as root:
+            root["other"] = 1
+        assert [lsn for lsn, _ in changes(cairn, path, "/n", "--since", 8)] == [8]
+
+
+def test_the_log_of_a_path_tells_of_damage(cairn: Cairn, path: Path) -> None:
+    """Where the checkpoint of a barrier is gone, nothing is made up."""
+    cairn("rewind", path, "--to", 2)
+    with cairndb.open(path) as db, db.update() as root:
+        root["n"] = 6
+    cairn("checkpoint", path)
+    (path / checkpoint_name(5)).unlink()
+    cairn("log", path, "/n", code=3)
+    assert "checkpoint-00000000000000000005" in cairn.error
+    assert [lsn for lsn, _ in changes(cairn, path, "/n", "--since", 7)] == []
+
+
+def test_a_log_that_an_owner_shortens_meanwhile_is_told_from_then_on(path: Path) -> None:
+    """What it removed before it was read can't be told; what follows is, with the right values."""
+    with closing(RealDirectory(str(path))) as directory:
+        history = PathHistory(directory, Pattern.parse("/n"), None)
+        assert [update.lsn for update in history.updates()] == [3]
+        with cairndb.open(path) as db:
+            for number in range(4):
+                with db.update() as root:
+                    root["n"] = number
+                db.checkpoint()
+        # The last two checkpoints are those of LSN 7 and 8.
+        ((lsn, _, (change,)),) = history.updates()
+        assert (lsn, past.as_json(change)) == (8, {"path": "/n", "before": 2, "after": 3})

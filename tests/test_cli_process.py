@@ -79,6 +79,25 @@ def test_follow_shows_what_comes(path: Path) -> None:
         assert cairn.stderr.read() == ""
 
 
+def test_follow_shows_what_changes_a_path(path: Path) -> None:
+    """Of the updates made while it runs only those, with the value that was there before."""
+    with subprocess.Popen(
+        [*CAIRN, "log", str(path), "/new", "--follow", "--json"], stdout=subprocess.PIPE, text=True
+    ) as cairn:
+        assert cairn.stdout is not None
+        with cairndb.open(path) as db:
+            for number in range(2):
+                with db.update() as root:
+                    root["other"] = number
+                with db.update() as root:
+                    root["new"] = number
+                shown = json.loads(cairn.stdout.readline())
+                before = {"before": number - 1} if number else {}
+                assert shown["changes"] == [{"path": "/new", **before, "after": number}]
+        cairn.send_signal(signal.SIGINT)
+        assert cairn.wait() == 130
+
+
 @pytest.mark.parametrize(("environment", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
 def test_colour_is_for_terminals(
     path: Path, environment: dict[str, str], *, coloured: bool
