@@ -29,6 +29,7 @@ opener
 database calls
 opening
 rewinding backup barrier history conversion
+rewinding backup forgetting barrier history
 housekeeper ownership
 transaction
 engine

@@ -19,7 +19,8 @@ from typing import (
 
 from cairndb.backup import back_up_to
 from cairndb.calls import call_of, result_of
-from cairndb.errors import UsageError
+from cairndb.errors import CairnError, UsageError
+from cairndb.forgetting import forget
 from cairndb.transaction import Update, View
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from cairndb.engine import Engine
+    from cairndb.forgetting import Pinned
     from cairndb.housekeeper import Housekeeper
     from cairndb.identity import Backup
 
@@ -140,6 +142,29 @@ class Database(Generic[R]):
         self._check("checkpoint")
         assert self._housekeeper is not None
         return self._housekeeper.checkpoint()
+
+    def forget(self, *lsns: int) -> list[Pinned]:
+        """Let go of checkpoints that a migration or a rewind has kept as the way back.
+
+        Args:
+            lsns: of these checkpoints; without any, nothing is let go.
+
+        Returns:
+            Those that are kept still, oldest first: `lsn`, `created`, `bytes`, `why`, and `needed`,
+            which says why one has to stay.
+
+        Raises:
+            UsageError: one isn't there, or something else needs it, and nothing has happened; or
+                this is inside a block of this database, or a reader.
+            CairnError: a file couldn't be removed.
+        """
+        self._check("forget")
+        assert self._housekeeper is not None
+        store = self._engine.store
+        try:
+            return self._housekeeper.between_checkpoints(lambda: forget(store, lsns)).pinned
+        except OSError as error:
+            raise CairnError(f"{self.path}: a file couldn't be removed: {error}") from error
 
     def backup(self, destination: str | os.PathLike[str]) -> Backup:
         """Make a backup while updates go on: at least of everything applied by now.

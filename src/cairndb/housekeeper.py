@@ -28,7 +28,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
@@ -38,7 +38,11 @@ from cairndb.flusher import Background
 from cairndb.locks import Mutex, current_holder, deferred_interrupts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cairndb.engine import Engine
+
+T = TypeVar("T")
 
 logger = logging.getLogger("cairndb")
 
@@ -232,6 +236,17 @@ class Housekeeper:
                 logger.warning("%s: old files could not all be removed: %s", self._path, problem)
             return report.lsn
 
+    def between_checkpoints(self, work: Callable[[], T]) -> T:
+        """Do what must not meet a checkpoint that is being made, in the flusher's role.
+
+        What `work` raises is no failure of the log: the database goes on.
+        """
+        with self._checkpointing:
+            done, error = self._engine.in_role(lambda: _outcome(work))
+        if error is not None:
+            raise error
+        return done[0]
+
     def _seal(self) -> int:
         """End the segment, so that all that was applied is in files that no longer change."""
         engine = self._engine
@@ -294,6 +309,13 @@ class Housekeeper:
                 raise CairnError("the database is being closed: no checkpoint was made")
             raise CairnError(f"the checkpoint helper ended with status {status}: {said}")
         return read_report(said, lsn)
+
+
+def _outcome(work: Callable[[], T]) -> tuple[list[T], OSError | CairnError | None]:
+    try:
+        return [work()], None
+    except (OSError, CairnError) as error:
+        return [], error
 
 
 def read_report(said: str, lsn: int) -> Report:

@@ -2,7 +2,8 @@
 
 Kept are the last two checkpoints that are known to be whole, and the log after the older of them:
 one bad checkpoint loses nothing. Readers hold the file they began with (see `File.hold`); that one
-stays, with everything after it. A pinned checkpoint stays, without any log. A crash may undo any of
+stays, with everything after it. A pinned checkpoint stays, without any log, until `forgetting` lets
+it go. A crash may undo any of
 these removals, whatever their order: recovery begins at the newest
 whole checkpoint, and doesn't look at what is older than it needs.
 """
@@ -48,39 +49,47 @@ def retire(
         The names that are gone.
     """
     gone: set[str] = set()
-    keep_lsn, more = _history(directory, checkpoint_lsns, segments, retention, now)
+    keep_lsn, more = kept_history(directory, checkpoint_lsns, segments, retention, now)
     kept = {*checkpoint_lsns, *more}
     for name in directory.names():
         lsn = parse_checkpoint_name(name)
         if is_temporary(name):
-            _remove(directory, name, gone)
+            remove(directory, name, gone)
         elif (
             lsn is not None
             and lsn < checkpoint_lsns[-1]
             and len(checkpoint_lsns) > 1
             and lsn not in kept
             and not _is_pinned(directory, name)
-            and not _remove(directory, name, gone)
+            and not remove(directory, name, gone)
         ):
             keep_lsn = min(keep_lsn, lsn)
     if any(s.header.barrier and s.header.first_lsn == keep_lsn for s in segments):
         keep_lsn -= 1  # that segment says that its checkpoint counts
     for segment in superseded:
-        _remove(directory, segment.name, gone)
+        remove(directory, segment.name, gone)
     for segment, successor in pairwise(segments):
-        if successor.header.first_lsn > keep_lsn + 1 or not _remove(directory, segment.name, gone):
+        if successor.header.first_lsn > keep_lsn + 1 or not remove(directory, segment.name, gone):
             break
     return gone
 
 
-def _history(
+def kept_history(
     directory: Directory,
     checkpoint_lsns: Sequence[int],
     segments: Sequence[Segment],
     retention: Retention,
     now: int,
 ) -> tuple[int, set[int]]:
-    """The LSN that the log is to begin after, and the checkpoints to keep since then."""
+    """The LSN that the log is to begin after, and the checkpoints to keep since then.
+
+    Args:
+        directory: where they are.
+        checkpoint_lsns: of the checkpoints that safety needs, oldest first.
+        segments: the chain, oldest first.
+        retention: what to keep besides.
+        now: in microseconds.
+    """
     # With a single checkpoint everything is kept: if that one goes bad, the log alone is left.
     keep_lsn = checkpoint_lsns[0] if len(checkpoint_lsns) > 1 else 0
     if retention == NOTHING:
@@ -145,7 +154,7 @@ def _is_pinned(directory: Directory, name: str) -> bool:
         return False
 
 
-def _remove(directory: Directory, name: str, gone: set[str]) -> bool:
+def remove(directory: Directory, name: str, gone: set[str]) -> bool:
     """Remove a file unless a reader holds it; whether it is gone."""
     try:
         file = directory.open(name)

@@ -1,17 +1,18 @@
 """The `cairn` command, group by group: what each says and how it fails is ruled in `output`.
 
-    reading   get, ls, tree
-    writing   set, del, checkpoint
-    history   log
-    past      diff
-    rewinding rewind
-    backups   backup, restore
-    schemas   schema show, diff, migrate
-    checking  verify, stats
-    doctor    doctor
-    exporting export
-    importing import
-    prompt    shell
+    reading    get, ls, tree
+    writing    set, del, checkpoint
+    history    log
+    past       diff
+    rewinding  rewind
+    forgetting forget
+    backups    backup, restore
+    schemas    schema show, diff, migrate
+    checking   verify, stats
+    doctor     doctor
+    exporting  export
+    importing  import
+    prompt     shell
 
 All that only reads does so beside the owner, without its lock and without the application.
 """
@@ -30,6 +31,7 @@ from cairndb.cli import (
     checking,
     doctor,
     exporting,
+    forgetting,
     history,
     importing,
     output,
@@ -74,6 +76,7 @@ _commands: dict[str, Callable[..., None]] = {
     "log": history.log,
     "diff": past.diff,
     "rewind": rewinding.rewind,
+    "forget": forgetting.forget,
     "backup": backups.backup,
     "restore": backups.restore,
     "verify": checking.verify,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from cairndb import checkpointer, ownership
+from cairndb import checkpointer, forgetting, ownership
 from cairndb.chain import Files
 from cairndb.checkpoint import Checkpoint, parse_checkpoint_name
 from cairndb.cli import output, source
@@ -19,10 +19,12 @@ from cairndb.schema import compile_root, describe
 from cairndb.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from cairndb.cli.counted import CountedDirectory
     from cairndb.files import Directory
+    from cairndb.forgetting import Forgotten
 
 MOMENTS = {"created", "last_opened"}
 """What `statistics` says as ISO 8601."""
@@ -171,7 +173,32 @@ def make_checkpoint(database: Path) -> int:
         CairnError: it is damaged, or has no content yet.
         DiskFull: there is no room.
     """
-    with source.directory_of(database) as directory, output.progress("folding") as progress:
+    with _owned(database) as (directory, store), output.progress("folding") as progress:
+        lsn = store.applied.lsn
+        if store.checkpoint_lsn != lsn:
+            store.seal()
+            report = checkpointer.make_checkpoint(directory, lsn, lambda: progress(0, 0))
+            store.check_checkpoint(report.file, lsn)
+            store.adopt(report.file)
+        return lsn
+
+
+def let_go(database: Path, lsns: Collection[int] | None) -> Forgotten:
+    """`forgetting.forget`, of a database that nobody has open, without its application.
+
+    Raises:
+        DatabaseLocked: somebody has it open.
+        UsageError: one of them isn't pinned, or has to stay.
+        CairnError: the database is damaged, or has no content yet.
+    """
+    with _owned(database) as (_, store):
+        return forgetting.forget(store, lsns)
+
+
+@contextmanager
+def _owned(database: Path) -> Iterator[tuple[CountedDirectory, Store]]:
+    """A database's directory and store, as its owner."""
+    with source.directory_of(database) as directory:
         ownership.acquire(directory, None)
         header = source.newest_header(directory)
         store = Store.open(
@@ -185,13 +212,7 @@ def make_checkpoint(database: Path) -> int:
             if store.created:
                 raise CairnError(f"{database} has no content yet: its creation was interrupted")
             store.start()
-            lsn = store.applied.lsn
-            if store.checkpoint_lsn != lsn:
-                store.seal()
-                report = checkpointer.make_checkpoint(directory, lsn, lambda: progress(0, 0))
-                store.check_checkpoint(report.file, lsn)
-                store.adopt(report.file)
-            return lsn
+            yield directory, store
 
 
 def is_typed(database: Path) -> bool:
