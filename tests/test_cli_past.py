@@ -180,3 +180,20 @@ def test_a_log_that_an_owner_shortens_meanwhile_is_told_from_then_on(path: Path)
         # The last two checkpoints are those of LSN 7 and 8.
         ((lsn, _, (change,)),) = history.updates()
         assert (lsn, past.as_json(change)) == (8, {"path": "/n", "before": 2, "after": 3})
+
+
+def test_a_backup_with_a_damaged_end_is_refused(cairn: Cairn, path: Path, tmp_path: Path) -> None:
+    """What looks like a torn write at the end of a copy was there once: the copy was read back."""
+    backup = tmp_path / "copy.backup"
+    with cairndb.open(path, sync_interval=1000) as db:
+        with db.update() as root:
+            root["last"] = 1
+        cairn("backup", path, backup)
+    newest = max(backup.glob("log-*"))
+    data = bytearray(newest.read_bytes())
+    data[len(data.rstrip(b"\0")) - 3] ^= 1
+    newest.write_bytes(data)
+    cairn("restore", backup, tmp_path / "new.cairn", code=3)
+    assert "it is a backup up to LSN 5, and ends at LSN 4" in cairn.error
+    assert not (tmp_path / "new.cairn").exists()
+    cairn("restore", backup, tmp_path / "new.cairn", "--at", 4)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from cairndb.errors import UsageError
+from cairndb.errors import CorruptError, UsageError
 from cairndb.history import At, folded, read_at
+from cairndb.identity import read_backup
 from cairndb.rebuilding import Content, rebuilding
 from cairndb.recovery import read_chain
 
@@ -30,12 +31,17 @@ def restore(source: Directory, destination: str, at: At | None, step: Callable[[
 
     Raises:
         UsageError: that moment isn't kept, or there is something at the destination.
-        CorruptError: a file is damaged.
+        CorruptError: a file is damaged, or a backup doesn't lead to the LSN that it says.
         DiskFull: there is no room.
     """
     with closing(read_chain(source) if at is None else read_at(source, at)) as reading:
         if not reading.lsn:
             raise UsageError(f"{source.path} has no content yet: there is nothing to restore")
+        backup = read_backup(source)
+        if at is None and backup is not None and backup.lsn != reading.lsn:
+            # What is torn at the end of a database, nobody was promised. A copy was read back.
+            reason = f"it is a backup up to LSN {backup.lsn}, and ends at LSN {reading.lsn}"
+            raise CorruptError(source.path, 0, reason)
         with rebuilding(destination) as build:
             found = folded(reading, source.path, step)
             schema, fingerprint = reading.schema, reading.fingerprint
