@@ -22,7 +22,7 @@ PACKAGE = ROOT / "src" / "cairndb"
 # (kinds, kinds_base, ...) is one layer in several files, whose imports of each other have no cycle.
 LAYERS = """
 __main__ cli
-diagnosis prediction salvage restoring rebuilding survey
+diagnosis prediction salvage restoring archive rebuilding survey
 checkpointer
 __init__
 opener

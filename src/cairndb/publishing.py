@@ -148,9 +148,8 @@ def new_directory(path: str) -> Iterator[RealDirectory]:
     Args:
         path: where nothing is, or an empty directory.
     """
+    check_vacant(path)
     target = Path(path).absolute()
-    if target.is_symlink() or (target.exists() and (not target.is_dir() or any(target.iterdir()))):
-        raise OSError(errno.ENOTEMPTY, "there is something already: name a new directory", path)
     built = target.with_name(temporary_name(target.name, random_nonce()))
     create_directory(str(built))
     try:
@@ -159,8 +158,36 @@ def new_directory(path: str) -> Iterator[RealDirectory]:
             directory.sync()
         built.rename(target)
     except BaseException:
-        for file in built.iterdir():
-            file.unlink()
-        built.rmdir()
+        _remove_tree(built)
         raise
     create_directory(path)
+
+
+def check_vacant(path: str) -> None:
+    """Raise OSError if there is something at a path, other than an empty directory."""
+    target = Path(path).absolute()
+    if target.is_symlink() or (target.exists() and (not target.is_dir() or any(target.iterdir()))):
+        raise OSError(errno.ENOTEMPTY, "there is something already: name a new directory", path)
+
+
+@contextlib.contextmanager
+def scratch_directory(path: str) -> Iterator[RealDirectory]:
+    """A directory for the time of the block, under a temporary name beside a path.
+
+    Args:
+        path: of what is made of its content.
+    """
+    target = Path(path).absolute()
+    scratch = target.with_name(temporary_name(target.name, random_nonce()))
+    create_directory(str(scratch))
+    try:
+        with contextlib.closing(RealDirectory(str(scratch))) as directory:
+            yield directory
+    finally:
+        _remove_tree(scratch)
+
+
+def _remove_tree(directory: Path) -> None:
+    for file in directory.iterdir():
+        file.unlink()
+    directory.rmdir()

@@ -10,8 +10,10 @@ from typer import Argument, Option
 
 from cairndb import backup as backups
 from cairndb import restoring
+from cairndb.archive import Archive
 from cairndb.cli import output, source
 from cairndb.cli.reading import AtOption, Database, moment
+from cairndb.history import At
 
 _STREAM = "-"
 
@@ -50,7 +52,12 @@ def backup(
 
 def restore(
     database: Annotated[
-        Path, Argument(metavar="SOURCE", help="A backup, or a database.", readable=False)
+        Path,
+        Argument(
+            metavar="SOURCE",
+            help="A backup or a database; a tar archive; - is one on standard input.",
+            readable=False,
+        ),
     ],
     destination: Annotated[Path, Argument(metavar="DEST", help="Where nothing is yet.")],
     *,
@@ -59,20 +66,37 @@ def restore(
 ) -> None:
     """Make a database of a backup, or of a database's past.
 
-    It has a checkpoint of that state, an identity of its own, and LSNs that go on.
+    It has a checkpoint of that state, an identity of its own, and LSNs that go on. A tar archive
+    is one that 'cairn backup DATABASE -' wrote.
 
     Example: cairn restore copy.backup restored.cairn
     """
     when = moment(at)
-    with (
-        source.directory_of(database) as directory,
-        output.steps("folding", source.bytes_of(directory)) as step,
-    ):
-        lsn = restoring.restore(directory, str(destination), when, step)
+    if str(database) == _STREAM or database.is_file():
+        lsn = _restore_archive(database, str(destination), when)
+    else:
+        with (
+            source.directory_of(database) as directory,
+            output.steps("folding", source.bytes_of(directory)) as step,
+        ):
+            lsn = restoring.restore(directory, str(destination), when, step)
     if json:
         output.write_json({"lsn": lsn, "database": str(destination)}, compact=True)
     else:
         output.write(f"{destination}: the state of LSN {lsn}")
+
+
+def _restore_archive(path: Path, destination: str, at: At | None) -> int:
+    if str(path) != _STREAM:
+        total = 2 * path.stat().st_size
+        with path.open("rb") as file, output.steps("unpacking", total) as step:
+            archive = Archive(file.read, str(path))
+            return restoring.restore_archive(archive, str(path), destination, at, step)
+    if sys.stdin.isatty():
+        raise output.Misuse("a tar archive isn't typed in: name a file, or use a pipe")
+    with output.steps("unpacking", 0) as step:
+        archive = Archive(sys.stdin.buffer.read, "standard input")
+        return restoring.restore_archive(archive, "standard input", destination, at, step)
 
 
 def _stream(database: Path) -> None:
