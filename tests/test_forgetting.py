@@ -78,21 +78,24 @@ class Life:
             store.check_checkpoint(report.file, report.lsn)
             store.adopt(report.file)
 
-    def rewind(self, to: int, *, renames: int = 99) -> None:
-        """Go back; or be killed at a renaming on the way."""
+    def rewind(
+        self, to: int, *, renames: int = 99, at_sync: bool = False, reopen: bool = True
+    ) -> None:
+        """Go back; or be killed at a renaming on the way, or at the sync after it."""
         self.kill()
 
         def observed(what: str) -> None:
             nonlocal renames
             renames -= what == "rename"
-            if not renames:
+            if renames <= 0 and (what == "sync directory" or not at_sync):
                 raise KeyboardInterrupt
 
         self.world.observe = observed
         with suppress(KeyboardInterrupt):
             rewind(SimulatedDirectory(self.world), to, lambda _: None)
         self.world.observe = lambda _: None
-        self.reopen()
+        if reopen:
+            self.reopen()
 
     def forget(self, lsns: Collection[int] | None) -> Forgotten:
         """As its owner, without the application."""

@@ -6,12 +6,13 @@ torn tail       good, and behind it something that a crash can leave: nothing pr
 damaged         not what was written
 superseded      off the chain: what it holds was written again elsewhere
 other database  it says so
-unfinished      under a temporary name
+unfinished      under a temporary name, or of a barrier that never took effect
 unknown         not a database's, or nothing tells
 """
 
 from __future__ import annotations
 
+import shlex
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -87,6 +88,7 @@ class Judge:
         found = [self._report(file) for file in survey.others]
         found += [self._segment(file) for file in survey.segments]
         found += [self._checkpoint(file) for file in survey.checkpoints]
+        found += [self._interrupted(file) for file in survey.interrupted]
         return sorted(found, key=lambda report: report.name)
 
     def _report(self, file: Surveyed) -> FileReport:
@@ -110,6 +112,30 @@ class Judge:
         report = self._report(file)
         report.operations = file.operations
         report.last_lsn = file.header.lsn if file.header else None
+        if file.header is not None and file.header.pinned and report.condition == "whole":
+            report.reason = self._why_pinned(file.header.lsn)
+        return report
+
+    def _why_pinned(self, lsn: int) -> str:
+        """What keeps a checkpoint that is kept for its own sake."""
+        after = [s for s in self._named if s.header is None or s.header.first_lsn <= lsn + 1]
+        path = shlex.quote(self._survey.files.directory.path)
+        if not after:
+            what = "kept by a migration or a rewind, as the way back"
+        elif any(s.header and s.header.barrier and s.first_lsn == lsn + 1 for s in after):
+            what = f"kept as the way back over LSN {lsn + 1}, which replaced the state"
+        else:
+            what = "left by a migration or a rewind that was interrupted; harmless"
+        return f"{what}. 'cairn forget {path} {lsn}' lets it go"
+
+    def _interrupted(self, file: CheckpointFile) -> FileReport:
+        report = self._checkpoint(file)
+        if report.condition in {"whole", "unfinished"}:
+            report.condition = "unfinished"
+            report.reason = (
+                "the new state of a migration or a rewind that was interrupted before it took "
+                "effect; harmless. The next opening removes it"
+            )
         return report
 
     def _segment(self, file: SegmentFile) -> FileReport:

@@ -67,6 +67,8 @@ class Survey:
         """The last published first."""
         self.checkpoints: list[CheckpointFile] = []
         """The highest first."""
+        self.interrupted: list[CheckpointFile] = []
+        """Those of barriers that never took effect: no part of any history."""
         for name in names:
             self._look(name)
         self.database = self._database()
@@ -74,6 +76,8 @@ class Survey:
         self.segments.sort(key=lambda s: (s.publication, s.kind == "segment"), reverse=True)
         self.checkpoints.sort(key=lambda c: c.header.lsn if c.header else -1, reverse=True)
         self._read_all()
+        self.interrupted = list(filter(self._is_interrupted, self.checkpoints))
+        self.checkpoints = [c for c in self.checkpoints if c not in self.interrupted]
 
     def _look(self, name: str) -> None:
         """Read the beginning of a file, and take it for what that says."""
@@ -156,6 +160,18 @@ class Survey:
         """Whether a file belongs to the database, as far as can be told."""
         return file.database == self.database and self.database is not None
 
+    def _is_interrupted(self, file: CheckpointFile) -> bool:
+        """Whether a checkpoint is of a barrier that the log has certainly not got to.
+
+        Where the end of the log is damaged, or a segment after it is missing, it may have.
+        """
+        header = file.header
+        if header is None or not header.barrier or not self.is_ours(file) or not self.segments:
+            return False
+        newest = self.segments[0]
+        whole = newest.error is None and newest.header is not None and not newest.sealed
+        return whole and all(segment.first_lsn < header.lsn for segment in self.segments)
+
     def _read_all(self) -> None:
         for file in (*self.others, *self.segments, *self.checkpoints):
             if file.database is not None and self.database is not None and not self.is_ours(file):
@@ -236,7 +252,8 @@ class Survey:
                 if isinstance(header, SegmentHeader):
                     proofs.append(Proof(header.first_lsn - 1, file.name, 0))
                 elif header is not None:
-                    proofs.append(Proof(header.lsn, file.name, 0))
+                    # A barrier's is published before the entry that it is the state of.
+                    proofs.append(Proof(header.lsn - header.barrier, file.name, 0))
         return max(proofs, key=lambda proof: proof.lsn, default=None)
 
 
