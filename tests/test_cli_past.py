@@ -193,7 +193,27 @@ def test_a_backup_with_a_damaged_end_is_refused(cairn: Cairn, path: Path, tmp_pa
     data = bytearray(newest.read_bytes())
     data[len(data.rstrip(b"\0")) - 3] ^= 1
     newest.write_bytes(data)
+    (finding,) = cairn.json("verify", backup, "--json", code=1)["findings"]
+    assert "it is a backup up to LSN 5" in finding["reason"]
     cairn("restore", backup, tmp_path / "new.cairn", code=3)
     assert "it is a backup up to LSN 5, and ends at LSN 4" in cairn.error
     assert not (tmp_path / "new.cairn").exists()
     cairn("restore", backup, tmp_path / "new.cairn", "--at", 4)
+
+
+def test_a_backup_that_is_being_continued_is_restored(
+    cairn: Cairn, path: Path, tmp_path: Path
+) -> None:
+    """Interrupted before its list was replaced it may go further than that says."""
+    before, after = tmp_path / "before.backup", tmp_path / "after.backup"
+    with cairndb.open(path, sync_interval=1000) as db:
+        with db.update() as root:
+            root["last"] = 1
+        cairn("backup", path, before)
+        with db.update() as root:
+            root["last"] = 2
+        cairn("backup", path, after)
+    for file in after.glob("log-*"):
+        (before / file.name).write_bytes(file.read_bytes())
+    cairn("verify", before)
+    assert cairn.json("restore", before, tmp_path / "new.cairn", "--json")["lsn"] == 6

@@ -379,8 +379,12 @@ def _verify_log(directory: Directory) -> Iterator[CorruptError]:
         chain = Chain(files, segments, superseded, min(oldest, base), recovered.proven_lsn)
         for _ in chain.pieces(chain.newest.good.position.lsn):
             pass
+        backup = read_backup(directory)
+        if backup is not None and reading.lsn < backup.lsn:
+            reason = f"it is a backup up to LSN {backup.lsn}, and ends at LSN {reading.lsn}"
+            yield CorruptError(directory.path, 0, reason)
         yield from check_identity(directory)
-        yield from check_segments(chain, sealed=read_backup(directory) is None)
+        yield from check_segments(chain, sealed=backup is None)
         yield from check_checkpoints(directory, names, chain)
     except FileNotFoundError:
         # Retired by the owner meanwhile; what is needed was held, and read.
