@@ -123,8 +123,8 @@ class Life:
         found = {}
         for lsn in range(1, self.engine.applied_lsn + 1):
             directory = SimulatedDirectory(self.world)
-            with suppress(UsageError, ValueError), closing(read_at(directory, lsn)) as reading:
-                found[lsn] = folded(reading, lambda _: None).fold.encode()
+            with suppress(UsageError, CairnError), closing(read_at(directory, lsn)) as reading:
+                found[lsn] = folded(reading, directory.path, lambda _: None).fold.encode()
         return found
 
 

@@ -28,8 +28,7 @@ __init__
 opener
 database calls
 opening
-rewinding backup barrier history conversion
-rewinding backup forgetting barrier history
+rewinding backup forgetting barrier history conversion
 housekeeper ownership
 transaction
 engine

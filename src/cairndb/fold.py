@@ -83,7 +83,7 @@ encode_node = msgspec.msgpack.Encoder(enc_hook=_hook).encode
 
 def encoded(node: Any) -> Raw:
     """A node's bytes, or a value's."""
-    return node if type(node) is Raw else Raw(_encode(node))
+    return node if type(node) is Raw else Raw(encode_node(node))
 
 
 def opened(node: Any) -> dict[Any, Any] | list[Any]:
