@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from cairndb.errors import LockTimeout
-from cairndb.locks import ThreeModeLock, current_holder, deadline_after
+from cairndb.locks import ThreeModeLock, current_holder
+from cairndb.locks_gates import deadline_after
 from cairndb.opening import own
 from cairndb.schema import compile_root
 from cairndb.transaction import Update

@@ -9,7 +9,9 @@ import time
 import pytest
 
 from cairndb.errors import LockTimeout, UsageError
-from cairndb.locks import ThreeModeLock, current_holder, deadline_after, deferred_interrupts
+from cairndb.locks import ThreeModeLock, current_holder
+from cairndb.locks_gates import deadline_after
+from cairndb.locks_interrupts import deferred_interrupts
 from threads import Aside, interrupt_main_thread_when, wait_until
 
 

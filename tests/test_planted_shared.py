@@ -12,7 +12,7 @@ import cairndb
 from cairndb import files
 from cairndb.engine import Engine
 from cairndb.flusher import Flusher
-from cairndb.locks import closed_gate, wait_at
+from cairndb.locks_gates import closed_gate, wait_at
 from lives import Judge, Point, State, open_engine, put, without_lock
 from planted_engine import acknowledge_what_came_meanwhile
 from planted_seam import Seam, plant_files

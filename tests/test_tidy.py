@@ -128,6 +128,11 @@ def files_but(*names: str) -> list[Path]:
     return [path for path in library_files() if name_of(path) not in names]
 
 
+def families_but(*families: str) -> list[Path]:
+    """The package's modules without some families of them."""
+    return [path for path in library_files() if family_of(name_of(path)) not in families]
+
+
 def all_files() -> list[Path]:
     """Every Python file that people read here."""
     folders = (ROOT / folder for folder in ("src", "tests", "examples", "benchmarks"))
@@ -228,7 +233,7 @@ def test_pure_modules_import_nothing_impure(path: Path) -> None:
     ] == []
 
 
-@pytest.mark.parametrize("path", files_but("flusher", "locks"), ids=shown)
+@pytest.mark.parametrize("path", families_but("flusher", "locks"), ids=shown)
 def test_only_locks_knows_threads(path: Path) -> None:
     """`threading` is imported by `locks`, and by `flusher`, which is made of locks, alone."""
     found = [line for line, library in libraries(path) if library in {"_thread", "threading"}]

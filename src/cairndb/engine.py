@@ -20,13 +20,15 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from cairndb import draft as drafts
 from cairndb.errors import DatabaseFailed, ReadOnlyError, UsageError, ValidationError
 from cairndb.flusher import Flusher
 from cairndb.kinds import RecordKind
-from cairndb.locks import Mutex, ThreeModeLock, current_holder, deferred_interrupts
+from cairndb.locks import ThreeModeLock, current_holder
+from cairndb.locks_gates import Mutex
+from cairndb.locks_interrupts import deferred_interrupts
 from cairndb.patch import SET, decode_entries, decode_entry, encode_entry, operation
 from cairndb.rules import judge
 
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
     from cairndb.errors import CairnError
     from cairndb.files import Directory
-    from cairndb.patch import Call, Tree
+    from cairndb.patch import Call, Prepared, Tree
     from cairndb.rules import Changes, Rules
     from cairndb.store import Store
 
@@ -45,6 +47,17 @@ ENTRY_BYTES_MAX: Final = 1 << 30
 # What waits to be written, when updates don't wait for it, is bounded: past this the next one
 # writes it.
 BUFFER_BYTES_MAX: Final = 4 << 20
+
+
+class Change(Struct):
+    """An update at its end: what is to be appended and applied, and then its LSN."""
+
+    entry: bytes
+    prepared: Prepared
+    time: int
+    noted: Any = None
+    """For the rules: what their `begin` gave."""
+    lsn: int = 0
 
 
 class Engine:
@@ -138,34 +151,48 @@ class Engine:
         Returns:
             The LSN of the update, or of the state it saw if it changed nothing.
         """
-        rules = self.rules
-        if rules is not None:
-            changes: Changes = root.__cairn_notes__
+        change = self.prepare(root, call)
+        if change is None:
+            return self.applied_lsn
+        work = self.work_for_room(len(change.entry))
+        if work is not None:
+            self.flusher.run(work)
+        self.lock.upgrade(deadline)
+        self.append(change)
+        return change.lsn
+
+    def prepare(self, root: Any, call: Call | None) -> Change | None:
+        """Steps 3 and 4 but for the room: what is to be written and applied; None for nothing."""
+        changes: Changes | None = None
+        if self.rules is not None:
+            changes = root.__cairn_notes__
             judge(changes)
         operations = drafts.collect(root)
         if not operations:
-            return self.applied_lsn
+            return None
         now = max(self._clock(), self._time)
         entry = encode_entry(now, operations, call)
         prepared = self.tree.resolve(decode_entry(entry).operations)
-        self._make_room(len(entry))
-        self.lock.upgrade(deadline)
+        return Change(entry, prepared, now, changes)
+
+    def append(self, change: Change) -> None:
+        """Step 6, in exclusive mode, which is given back: the change gets its LSN."""
         with deferred_interrupts():
             self.check_usable()
             try:
                 with self._buffer_mutex:
-                    lsn = self.store.append(entry)
-                self.tree.apply(prepared)
-                if rules is not None:
-                    rules.apply(changes, self.tree.root)
+                    lsn = self.store.append(change.entry)
+                self.tree.apply(change.prepared)
+                if self.rules is not None:
+                    self.rules.apply(change.noted, self.tree.root)
                 self.applied_lsn = lsn
-                self._time = now
+                self._time = change.time
             except BaseException as error:
                 self.refusal = self._dead
                 self.flusher.fail(error)
                 raise
-            self.lock.release_update(current_holder())
-        return lsn
+            change.lsn = lsn
+            self.lock.release_exclusive()
 
     def create(self) -> None:
         """Write LSN 1, the root with its defaults; only then is a new database there."""
@@ -174,7 +201,9 @@ class Engine:
         encoded = kind.encode(kind.copy(empty, 0))
         entry = encode_entry(self._clock(), [operation(SET, (), Raw(encoded))])
         prepared = self.tree.resolve(decode_entry(entry).operations)
-        self._make_room(len(entry))
+        work = self.work_for_room(len(entry))
+        if work is not None:
+            self.flusher.run(work)
         self.applied_lsn = self.store.append(entry)
         self.tree.apply(prepared)
         self.derive(strict=True)
@@ -220,7 +249,12 @@ class Engine:
                 raise
         self.lock.downgrade()
 
-    def _make_room(self, entry_bytes: int) -> None:
+    def work_for_room(self, entry_bytes: int) -> Callable[[], None] | None:
+        """What has to be done in the flusher's role before so much is appended; None if nothing.
+
+        Raises:
+            ValidationError: it is more than an update may write.
+        """
         if entry_bytes > ENTRY_BYTES_MAX:
             raise ValidationError(
                 f"this update would write {entry_bytes:,} bytes; the limit is {ENTRY_BYTES_MAX:,}: "
@@ -231,9 +265,8 @@ class Engine:
         with self._buffer_mutex:
             there_is_room = self.store.reserve(entry_bytes)
         if not there_is_room:
-            self.flusher.run(lambda: self._rotate(entry_bytes))
-        elif self.store.buffered_bytes > BUFFER_BYTES_MAX:
-            self.flusher.run(self.flusher.flush)
+            return lambda: self._rotate(entry_bytes)
+        return self.flusher.flush if self.store.buffered_bytes > BUFFER_BYTES_MAX else None
 
     def _rotate(self, entry_bytes: int) -> None:
         self.flusher.flush()

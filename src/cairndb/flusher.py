@@ -17,7 +17,8 @@ import threading
 from typing import TYPE_CHECKING, TypeVar
 
 from cairndb.errors import DatabaseFailed, DiskFull, ReadOnlyError, UsageError
-from cairndb.locks import closed_gate, deferred_interrupts, wait_at
+from cairndb.locks_gates import closed_gate, wait_at
+from cairndb.locks_interrupts import deferred_interrupts
 
 if TYPE_CHECKING:
     from collections.abc import Callable

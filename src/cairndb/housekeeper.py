@@ -32,10 +32,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
+from cairndb import locks
 from cairndb.errors import CairnError
 from cairndb.files import is_temporary
 from cairndb.flusher import Background
-from cairndb.locks import Mutex, current_holder, deferred_interrupts
+from cairndb.locks_gates import Mutex
+from cairndb.locks_interrupts import deferred_interrupts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -251,7 +253,7 @@ class Housekeeper:
         """End the segment, so that all that was applied is in files that no longer change."""
         engine = self._engine
         # Against updates: rotation wants nothing buffered.
-        holder = current_holder()
+        holder = locks.current_holder()
         try:
             engine.lock.acquire_update()
             engine.check_usable()

@@ -1,4 +1,4 @@
-r"""The three lock modes, gates, deferred interrupts; with `flusher` all that knows threads.
+r"""The three lock modes and gates, for threads; `locks_async` has them for tasks.
 
 The table of Birrell, Jones and Wobber (1987, section 3.2), which is all of `ThreeModeLock`:
 
@@ -25,27 +25,28 @@ Rules that keep this free of deadlock, starvation and leaked holds:
    each time. So views can't starve it, and it can't block a view for which a running view waits.
 5. The update mode is taken by whoever comes first, which is fast, unless the first in the queue has
    waited for long: then it is handed over, which is fair.
+6. A thread that waits stops every task that it runs. So it never waits for what one of its tasks
+   holds or comes before it for: a view is let in, since nothing can be applied meanwhile but by
+   this thread, and everything else is refused.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-
-# `signal` itself, without its conversions to enums, which take ten times as long as the rest.
-from _signal import (  # type: ignore[import-not-found]
-    getsignal,
-    signal,
-)
 from collections import deque
-from signal import SIGINT
-from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from cairndb.errors import LockTimeout, UsageError
+from cairndb.locks_gates import closed_gate, wait_at
+from cairndb.locks_holders import thread_of, would_block
+from cairndb.locks_interrupts import deferred_interrupts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
+
+    from cairndb.locks_gates import Gate
+    from cairndb.locks_holders import Hold, Holder
 
 # How long a pending upgrade first holds new views back; it doubles up to the limit. Long enough for
 # ordinary views to end, short enough not to be noticed by a view that another view waits for.
@@ -53,92 +54,37 @@ _BARRIER_SECONDS: Final = 0.01
 _BARRIER_SECONDS_MAX: Final = 1.0
 _OPENING_SECONDS: Final = 0.001
 _HANDOVER_SECONDS: Final = 0.005
-_WAIT_SECONDS: Final = 1.0
 
-current_holder = threading.get_ident
-Mutex = threading.Lock
-# [its holder, the hold of the same holder that it was taken in]; None for the outermost. One object
-# for one hold, and not a count: a view that is let go of twice, the second time by a collection
-# while another view of its thread is open, must not let go of that one's.
-Hold: TypeAlias = list[Any]
+VIEW_TIMED_OUT: Final = "an update was waiting for other views, or being applied, all the while"
+UPDATE_TIMED_OUT: Final = "another update was running all the while"
+UPGRADE_TIMED_OUT: Final = "other views were open all the while; nothing has happened"
 
-
-def deadline_after(timeout: float | None) -> float | None:
-    """The moment on the monotonic clock `timeout` seconds from now; None, for ever, stays None."""
-    return None if timeout is None else time.monotonic() + timeout
+# Who runs. `locks_tasks` replaces it when the first task uses a database: nobody else pays.
+current_holder: Callable[[], Holder] = threading.get_ident
 
 
-def closed_gate() -> threading.Lock:
-    """A lock, taken: whoever waits for it goes on when somebody releases it."""
-    gate = threading.Lock()
-    gate.acquire()
-    return gate
+class Waiter:
+    """Somebody in the queue for the update mode."""
 
+    __slots__ = ("first", "gate", "hold", "holder", "since")
 
-def wait_at(gate: threading.Lock, until: float | None = None) -> bool:
-    """Wait until a gate is opened.
-
-    A signal that comes right before the system call that waits is noticed after it, by Python: so
-    no wait is for longer than a second at a time.
-
-    Args:
-        gate: closed.
-        until: the moment to give up, on the monotonic clock; None never does.
-
-    Returns:
-        Whether it was opened.
-    """
-    while until is None:
-        if gate.acquire(timeout=_WAIT_SECONDS):
-            return True
-    while (left := until - time.monotonic()) > _WAIT_SECONDS:
-        if gate.acquire(timeout=_WAIT_SECONDS):
-            return True
-    return gate.acquire(timeout=max(0.0, left))
-
-
-class deferred_interrupts:  # noqa: N801  used as a statement, like contextlib's
-    """Hold back Ctrl-C while a block runs; it is raised right after.
-
-    Only the main thread gets interrupts, and only a handler written in Python can be held back:
-    with the system's default SIGINT ends the process, which is a crash like any other.
-    """
-
-    __slots__ = ("_frame", "_noted", "_previous")
-
-    def __init__(self) -> None:
-        self._previous: Callable[[int, FrameType | None], object] | None = None
-        self._noted = False
-        self._frame: FrameType | None = None
-
-    def __enter__(self) -> Self:
-        if threading.get_ident() == threading.main_thread().ident:
-            handler = getsignal(SIGINT)
-            if callable(handler):
-                self._previous = handler
-                signal(SIGINT, self._note)
-        return self
-
-    def _note(self, _number: int, frame: FrameType | None) -> None:
-        self._noted = True
-        self._frame = frame
-
-    def __exit__(self, *_exception: object) -> None:
-        if self._previous is not None:
-            signal(SIGINT, self._previous)
-            if self._noted:
-                self._noted = False
-                self._previous(SIGINT, self._frame)
-
-
-class _Waiter:
-    __slots__ = ("gate", "hold", "holder", "since")
-
-    def __init__(self, holder: int, hold: object) -> None:
+    def __init__(self, holder: Holder, hold: object, gate: Gate) -> None:
         self.holder = holder
         self.hold = hold
         self.since = time.monotonic()
-        self.gate = closed_gate()
+        self.gate = gate
+        self.first = False
+
+    def again(self, gate: Gate) -> None:
+        """Woken, and somebody was faster: the first again, at a new gate."""
+        self.gate = gate
+        self.first = True
+
+    def wake(self) -> bool:
+        """Open the gate, if an earlier try didn't; returns whether anybody may be there."""
+        if self.gate.locked():
+            self.gate.release()
+        return True
 
 
 class ThreeModeLock:
@@ -164,19 +110,32 @@ class ThreeModeLock:
         # An entry is written by its holder alone, without the mutex. A view writes its entry, then
         # looks at the barrier; an upgrade raises the barrier, then looks at the entries: one of the
         # two sees the other.
-        self._shared: dict[int, Hold] = {}  # the innermost
+        self._shared: dict[Holder, Hold] = {}  # the innermost
         self._barrier = False  # written by the holder of update alone
         # Guarded by the mutex:
-        self._updater: int | None = None
+        self._updater: Holder | None = None
         self._update_hold: object = None
-        self._update_queue: deque[_Waiter] = deque()
-        self._upgrade_gate: threading.Lock | None = None
-        self._view_gates: list[threading.Lock] = []
+        self._update_queue: deque[Waiter] = deque()
+        self._upgrade_gate: Gate | None = None
+        self._view_gates: list[Gate] = []
 
     def holds(self) -> bool:
-        """Whether the current holder has this lock in any mode."""
+        """Whether the current holder has this lock in any mode, or the thread around its task."""
         holder = current_holder()
-        return self._updater == holder or holder in self._shared
+        either = (holder, thread_of(holder))
+        return self._updater in either or any(each in self._shared for each in either)
+
+    def concerns_thread(self) -> bool:
+        """Whether this thread, or any task that it runs, has this lock or waits for it."""
+        with self._mutex:
+            waiting = [waiter.holder for waiter in self._update_queue]
+        return self._held_in_thread(None) or threading.get_ident() in map(thread_of, waiting)
+
+    def _held_in_thread(self, but: Holder | None) -> bool:
+        """Whether this thread, or a task of it, has this lock in any mode, `but` one."""
+        thread = threading.get_ident()
+        holders = (self._updater, *self._shared.copy())
+        return any(each not in {None, but} and thread_of(each) == thread for each in holders)
 
     # -- shared
 
@@ -192,15 +151,21 @@ class ThreeModeLock:
                 self._wait_for_opening(hold, deadline)
             return hold  # noqa: TRY300  inside, so that an interrupt here is seen too
         except BaseException:
-            if outer is not None:
-                shared[holder] = outer
-            else:
-                shared.pop(holder, None)
-                self._wake_upgrade()
+            self._abandon_shared(hold)
             raise
+
+    def _abandon_shared(self, hold: Hold) -> None:
+        holder, outer = hold
+        if outer is not None:
+            self._shared[holder] = outer
+        else:
+            self._shared.pop(holder, None)
+            self._wake_upgrade()
 
     def _wait_for_opening(self, hold: Hold, deadline: float | None) -> None:
         holder = hold[0]
+        if self._held_in_thread(holder):
+            return
         while True:
             with self._mutex:
                 gate = closed_gate()
@@ -208,9 +173,7 @@ class ThreeModeLock:
             self._shared.pop(holder, None)
             self._wake_upgrade()
             if self._barrier and not wait_at(gate, deadline):
-                raise LockTimeout(
-                    "an update was waiting for other views, or being applied, all the while"
-                )
+                raise LockTimeout(VIEW_TIMED_OUT)
             self._shared[holder] = hold
             if not self._barrier:
                 return
@@ -237,15 +200,23 @@ class ThreeModeLock:
 
     def _wake_upgrade(self) -> None:
         with self._mutex:
-            gate, self._upgrade_gate = self._upgrade_gate, None
+            gate = self._upgrade_gate
             if gate is not None:
                 gate.release()
+                self._upgrade_gate = None
 
     # -- update
 
     def check_update(self) -> None:
         """Raise `UsageError` if the current holder would wait for its own view or update."""
         holder = current_holder()
+        if self._updater == holder or self._shared:
+            self.check_update_of(holder)
+            if current_holder is not threading.get_ident and self._held_in_thread(None):
+                raise would_block()
+
+    def check_update_of(self, holder: Holder) -> None:
+        """The same of any holder, but for what only those care about who block a thread."""
         if self._updater == holder:
             raise UsageError(
                 "an update of this database is already running in this thread: "
@@ -265,23 +236,20 @@ class ThreeModeLock:
             hold: what takes it, if that may let go of it later than its thread takes it again.
         """
         holder = current_holder()
-        waiter: _Waiter | None = None
+        waiter: Waiter | None = None
         try:
-            while True:
-                with self._mutex:
-                    if self._updater is None:
-                        self._update_hold = hold
-                        self._updater = holder
-                    if self._updater == holder:
-                        return
-                    if waiter is None:
-                        waiter = _Waiter(holder, hold)
-                        self._update_queue.append(waiter)
-                    else:  # woken, and somebody was faster: the first again
-                        waiter.gate = closed_gate()
-                        self._update_queue.appendleft(waiter)
-                if not wait_at(waiter.gate, deadline):
-                    raise LockTimeout("another update was running all the while")  # noqa: TRY301
+            if self._take_update(holder, hold, None):
+                return
+            if self.concerns_thread():
+                raise would_block()  # noqa: TRY301
+            # Made outside the mutex: what is collected meanwhile may let go of this lock.
+            gate = closed_gate()
+            waiter = Waiter(holder, hold, gate)
+            while not self._take_update(holder, hold, waiter):
+                if not wait_at(gate, deadline):
+                    raise LockTimeout(UPDATE_TIMED_OUT)  # noqa: TRY301
+                gate = closed_gate()
+                waiter.again(gate)
         except BaseException:
             try:
                 with deferred_interrupts():
@@ -290,7 +258,20 @@ class ThreeModeLock:
                 self._abandon_update(holder, waiter)
             raise
 
-    def _abandon_update(self, holder: int, waiter: _Waiter | None) -> None:
+    def _take_update(self, holder: Holder, hold: object, waiter: Waiter | None) -> bool:
+        """Take the update mode if it is free or handed over; else join the queue, if to wait."""
+        with self._mutex:
+            if self._updater is None:
+                self._update_hold = hold
+                self._updater = holder
+            if self._updater == holder:
+                return True
+            if waiter is not None:
+                add = self._update_queue.appendleft if waiter.first else self._update_queue.append
+                add(waiter)
+            return False
+
+    def _abandon_update(self, holder: Holder, waiter: Waiter | None) -> None:
         with self._mutex:
             if waiter is not None and waiter in self._update_queue:
                 self._update_queue.remove(waiter)
@@ -305,16 +286,19 @@ class ThreeModeLock:
 
         What may want memory comes first, so that this can be tried again.
         """
-        handed_over: tuple[int | None, object] = (None, None)
-        waiter = self._update_queue[0] if self._update_queue else None
-        if waiter is not None and time.monotonic() - waiter.since > _HANDOVER_SECONDS:
-            handed_over = (waiter.holder, waiter.hold)
-        if waiter is not None:
+        handed_over: tuple[Holder | None, object] = (None, None)
+        while self._update_queue:
+            waiter = self._update_queue[0]
+            if time.monotonic() - waiter.since > _HANDOVER_SECONDS:
+                handed_over = (waiter.holder, waiter.hold)
+            somebody = waiter.wake()
             self._update_queue.popleft()
-            waiter.gate.release()
+            if somebody:
+                break
+            handed_over = (None, None)
         self._updater, self._update_hold = handed_over
 
-    def release_update(self, holder: int, hold: object = None) -> None:
+    def release_update(self, holder: Holder, hold: object = None) -> None:
         """Give back update or exclusive mode; without effect if it isn't held, or not as `hold`."""
         if self._updater != holder or (hold is not None and self._update_hold is not hold):
             return
@@ -329,6 +313,11 @@ class ThreeModeLock:
                 except MemoryError:
                     continue
 
+    def release_exclusive(self) -> None:
+        """Give back exclusive mode, after what it was taken for."""
+        assert self._updater is not None
+        self.release_update(self._updater)
+
     # -- exclusive
 
     def upgrade(self, deadline: float | None = None) -> None:
@@ -338,22 +327,25 @@ class ThreeModeLock:
             UsageError: the current holder has a view open itself.
         """
         assert self._updater == current_holder()
-        if self._updater in self._shared:
-            raise UsageError(
-                "a view opened inside this update is still open: "
-                "end its block before the update's block ends"
-            )
+        self._check_own_views()
         patience = _BARRIER_SECONDS
         try:
             while not self._drain(patience, deadline):
                 self._lift_barrier()
                 if deadline is not None and time.monotonic() >= deadline:
-                    raise LockTimeout("other views were open all the while; nothing has happened")  # noqa: TRY301
+                    raise LockTimeout(UPGRADE_TIMED_OUT)  # noqa: TRY301
                 time.sleep(_OPENING_SECONDS)
                 patience = min(2 * patience, _BARRIER_SECONDS_MAX)
         except BaseException:
             self._lift_barrier()
             raise
+
+    def _check_own_views(self) -> None:
+        if self._updater in self._shared:
+            raise UsageError(
+                "a view opened inside this update is still open: "
+                "end its block before the update's block ends"
+            )
 
     def downgrade(self) -> None:
         """Go from exclusive back to update mode: let views in."""
@@ -364,9 +356,9 @@ class ThreeModeLock:
         self._barrier = True
         if not self._shared:
             return True
-        until = time.monotonic() + patience
-        if deadline is not None:
-            until = min(until, deadline)
+        if self._held_in_thread(self._updater):
+            raise would_block()
+        until = self._patient_until(patience, deadline)
         while True:
             with self._mutex:
                 gate = self._upgrade_gate = closed_gate()
@@ -374,6 +366,10 @@ class ThreeModeLock:
                 return True
             if not wait_at(gate, until):
                 return not self._shared
+
+    def _patient_until(self, patience: float, deadline: float | None) -> float:
+        until = time.monotonic() + patience
+        return until if deadline is None else min(until, deadline)
 
     def _lift_barrier(self) -> None:
         self._barrier = False

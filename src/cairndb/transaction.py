@@ -13,14 +13,16 @@ import sys
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from cairndb import draft as drafts
+from cairndb import locks
 from cairndb.errors import UsageError
-from cairndb.locks import current_holder, deadline_after, deferred_interrupts
+from cairndb.locks_gates import deadline_after
+from cairndb.locks_interrupts import deferred_interrupts
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from cairndb.engine import Engine
-    from cairndb.locks import Hold
+    from cairndb.locks_holders import Hold
     from cairndb.patch import Call
 
 R = TypeVar("R")
@@ -30,7 +32,7 @@ R = TypeVar("R")
 _STACK_FRAMES: Final = 100
 
 
-def _need_stack() -> None:
+def need_stack() -> None:
     """Raise RecursionError here, where nothing has happened, instead of between log and memory.
 
     Asking for the frame that must not be there yet costs a tenth of making as many calls.
@@ -42,7 +44,7 @@ def _need_stack() -> None:
     raise RecursionError("no stack left to end this update: nothing has happened")
 
 
-def _used() -> UsageError:
+def used() -> UsageError:
     return UsageError("a view or an update is for one `with` statement: make another")
 
 
@@ -52,7 +54,7 @@ class Ended(Generic[R]):
     __slots__ = ("_call", "_durable", "_engine", "_held", "_root", "_timeout")
 
     def __enter__(self) -> R:
-        raise _used()
+        raise used()
 
     def __exit__(
         self,
@@ -60,7 +62,7 @@ class Ended(Generic[R]):
         _error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        raise _used()
+        raise used()
 
 
 class View(Ended[R]):
@@ -82,7 +84,7 @@ class View(Ended[R]):
         if engine.refusal is not None:
             raise engine.refusal()
         if self._held is not None:
-            raise _used()
+            raise used()
         timeout = self._timeout
         self._held = engine.lock.acquire_shared(
             None if timeout is None else deadline_after(timeout)
@@ -116,7 +118,7 @@ class View(Ended[R]):
     # and a full stack leaves no room for a release. What is still held then goes with this object,
     # when the exception has been dealt with, further up.
     def __del__(self) -> None:
-        _let_go(self)
+        let_go(self)
 
 
 class Update(Ended[R]):
@@ -142,11 +144,13 @@ class Update(Ended[R]):
         engine.check_usable()
         engine.check_writable()
         engine.lock.check_update()
-        self._held = [current_holder()]
+        deadline = None if self._timeout is None else deadline_after(self._timeout)
+        self._held = [locks.current_holder()]
         try:
-            engine.lock.acquire_update(deadline_after(self._timeout), self._held)
+            engine.lock.acquire_update(deadline, self._held)
             engine.check_usable()
-            engine.bring_tail(deadline_after(self._timeout))
+            if engine.store.tail_missing is not None:
+                engine.bring_tail(deadline)
             self._root = engine.begin()
             root: R = self._root
             return root  # noqa: TRY300  inside, so that an interrupt here is seen too
@@ -164,8 +168,9 @@ class Update(Ended[R]):
         lsn = engine.applied_lsn
         try:
             if kind is None:
-                _need_stack()
-                lsn = engine.commit(self._root, self._call, deadline_after(self._timeout))
+                need_stack()
+                deadline = None if self._timeout is None else deadline_after(self._timeout)
+                lsn = engine.commit(self._root, self._call, deadline)
         finally:
             self._release()
             if self._durable:
@@ -187,10 +192,10 @@ class Update(Ended[R]):
 
     # As in View.
     def __del__(self) -> None:
-        _let_go(self)
+        let_go(self)
 
 
-def _let_go(transaction: View[Any] | Update[Any]) -> None:
+def let_go(transaction: View[Any] | Update[Any]) -> None:
     """The last chance to release what is held: not to be missed for want of memory."""
     while getattr(transaction, "_held", None) is not None:
         try:

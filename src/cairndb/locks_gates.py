@@ -1,0 +1,55 @@
+"""Gates: what threads wait at, one gate for one wait."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Final, Protocol
+
+_WAIT_SECONDS: Final = 1.0
+
+Mutex = threading.Lock
+
+
+class Gate(Protocol):
+    """What somebody waits at: a lock, taken, for threads; `locks_tasks.TaskGate` for tasks."""
+
+    def locked(self) -> bool:
+        """Whether it hasn't been opened yet."""
+
+    def release(self) -> None:
+        """Open it."""
+
+
+def deadline_after(timeout: float | None) -> float | None:
+    """The moment on the monotonic clock `timeout` seconds from now; None, for ever, stays None."""
+    return None if timeout is None else time.monotonic() + timeout
+
+
+def closed_gate() -> threading.Lock:
+    """A lock, taken: whoever waits for it goes on when somebody releases it."""
+    gate = threading.Lock()
+    gate.acquire()
+    return gate
+
+
+def wait_at(gate: threading.Lock, until: float | None = None) -> bool:
+    """Wait until a gate is opened.
+
+    A signal that comes right before the system call that waits is noticed after it, by Python: so
+    no wait is for longer than a second at a time.
+
+    Args:
+        gate: closed.
+        until: the moment to give up, on the monotonic clock; None never does.
+
+    Returns:
+        Whether it was opened.
+    """
+    while until is None:
+        if gate.acquire(timeout=_WAIT_SECONDS):
+            return True
+    while (left := until - time.monotonic()) > _WAIT_SECONDS:
+        if gate.acquire(timeout=_WAIT_SECONDS):
+            return True
+    return gate.acquire(timeout=max(0.0, left))

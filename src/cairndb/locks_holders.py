@@ -1,0 +1,28 @@
+"""Who holds a lock: a thread, or a task."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from cairndb.errors import UsageError
+
+# Who holds: a thread, by its number; where tasks use a database, a thread's number and its task.
+Holder: TypeAlias = int | tuple[int, object]
+# [its holder, the hold of the same holder that it was taken in]; None for the outermost. One object
+# for one hold, and not a count: a view that is let go of twice, the second time by a collection
+# while another view of its thread is open, must not let go of that one's.
+Hold: TypeAlias = list[Any]
+
+
+def would_block() -> UsageError:
+    """The error of a call that would wait for a task which can't go on while its thread waits."""
+    return UsageError(
+        "another task of this thread is in a view or an update of this database, or waits for "
+        "one, and can't go on while this call waits: await instead, as in "
+        "`async with db.update_async()`"
+    )
+
+
+def thread_of(holder: Holder) -> int:
+    """The thread that holds, or that runs the task that does."""
+    return holder if isinstance(holder, int) else holder[0]
