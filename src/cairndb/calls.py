@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Coroutine, Iterator, MappingView
+from types import MethodType
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -36,6 +37,28 @@ def _shown(value: object) -> str:
         return repr(value).encode(errors="backslashreplace").decode()
     except Exception:  # noqa: BLE001  a __repr__ may raise anything
         return object.__repr__(value)
+
+
+def mode_of(method: object) -> tuple[str, str]:
+    """Whether a method is an `"update"` or a `"query"`, and its name.
+
+    Raises:
+        UsageError: it isn't marked as either, or is bound.
+    """
+    if isinstance(method, MethodType):
+        owner = type(method.__self__).__name__
+        raise UsageError(
+            f"run takes the function and the root itself: {owner}.{method.__name__}, "
+            "not a bound method"
+        )
+    mode = getattr(method, "__cairn_mode__", None)
+    name = getattr(method, "__qualname__", repr(method))
+    if mode not in {"update", "query"}:
+        raise UsageError(
+            f"{name} isn't marked: write @cairndb.update above it if it changes the state, "
+            "else @cairndb.query"
+        )
+    return mode, name
 
 
 # What looks into the tree only when it is used, which would be after the transaction.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 import weakref
-from types import MethodType
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -18,10 +17,13 @@ from typing import (
 )
 
 from cairndb.backup import back_up_to
-from cairndb.calls import call_of, result_of
+from cairndb.calls import call_of, mode_of, result_of
 from cairndb.errors import CairnError, UsageError
+from cairndb.flusher_async import in_thread
 from cairndb.forgetting import forget
+from cairndb.locks_holders import would_block
 from cairndb.transaction import Update, View
+from cairndb.transaction_async import AsyncUpdate, AsyncView
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,25 +101,41 @@ class Database(Generic[R]):
             UsageError: it isn't marked, or returns what would look at the tree later: a generator,
                 a coroutine, an iterator, a view of a dict.
         """
-        if isinstance(method, MethodType):
-            owner = type(method.__self__).__name__
-            raise UsageError(
-                f"run takes the function and the root itself: {owner}.{method.__name__}, "
-                "not a bound method"
-            )
-        mode = getattr(method, "__cairn_mode__", None)
-        name = getattr(method, "__qualname__", repr(method))
+        mode, name = mode_of(method)
         if mode == "update":
             call = call_of(name, args, kwargs) if self._audit else None
             with Update[R](self._engine, None, call, durable=True) as root:
                 return result_of(method(root, *args, **kwargs), name)
-        if mode == "query":
-            with self.view() as root:
+        with self.view() as root:
+            return result_of(method(root, *args, **kwargs), name)
+
+    def view_async(self, *, durable: bool = True, timeout: float | None = None) -> AsyncView[R]:
+        """As `view`, for a task of asyncio or trio: `async with db.view_async() as root:`."""
+        return AsyncView(self._engine, timeout, durable=durable)
+
+    def update_async(self, *, durable: bool = True, timeout: float | None = None) -> AsyncUpdate[R]:
+        """As `update`, for a task of asyncio or trio: `async with db.update_async() as root:`.
+
+        Only locks and the disk are awaited. Cancelled while it waits for a lock, nothing has
+        happened; after that the update stands, and `lsn` of what this returns says so.
+        """
+        return AsyncUpdate(self._engine, timeout, durable=durable)
+
+    async def run_async(
+        self,
+        method: Callable[Concatenate[R, P], T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """As `run`, for a task of asyncio or trio; the method itself awaits nothing."""
+        mode, name = mode_of(method)
+        if mode == "update":
+            call = call_of(name, args, kwargs) if self._audit else None
+            async with AsyncUpdate[R](self._engine, None, call, durable=True) as root:
                 return result_of(method(root, *args, **kwargs), name)
-        raise UsageError(
-            f"{name} isn't marked: write @cairndb.update above it if it changes the state, "
-            "else @cairndb.query"
-        )
+        async with self.view_async() as root:
+            return result_of(method(root, *args, **kwargs), name)
 
     def sync(self) -> None:
         """Wait until everything applied so far is on disk, at every durability level.
@@ -128,6 +146,14 @@ class Database(Generic[R]):
         """
         self._check("sync")
         self._engine.sync()
+
+    async def sync_async(self) -> None:
+        """As `sync`, for a task of asyncio or trio; cancelled, it only stops waiting."""
+        self._engine.check_usable()
+        self._engine.check_writable()
+        if self._engine.lock.holds():
+            raise _inside("sync_async")
+        await self._engine.sync_async()
 
     def checkpoint(self) -> int:
         """Write the state as of now to a checkpoint, in the helper process, and wait for it.
@@ -211,17 +237,32 @@ class Database(Generic[R]):
         engine = self._engine
         if engine.closed:
             return
-        if engine.lock.holds():
-            raise UsageError("close() inside a block of this database: end the block first")
+        self._check_outside("close")
         if self._housekeeper is not None:
             self._housekeeper.stop()
         engine.close()
 
+    async def close_async(self) -> None:
+        """As `close`, for a task of asyncio or trio: views and updates of its loop can end.
+
+        Cancelled, it only stops waiting: the database is closed in the background all the same.
+        """
+        if self._engine.closed:
+            return
+        if self._engine.lock.holds():
+            raise _inside("close_async")
+        await in_thread("cairndb close", self.close)
+
     def _check(self, name: str) -> None:
         self._engine.check_usable()
         self._engine.check_writable()
+        self._check_outside(name)
+
+    def _check_outside(self, name: str) -> None:
         if self._engine.lock.holds():
-            raise UsageError(f"{name}() inside a block of this database: end the block first")
+            raise _inside(name)
+        if self._engine.lock.concerns_thread():
+            raise would_block()
 
     def __enter__(self) -> Self:
         return self
@@ -233,6 +274,17 @@ class Database(Generic[R]):
         _traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        await self.close_async()
 
     def __del__(self) -> None:
         engine = self._engine
@@ -246,6 +298,10 @@ class Database(Generic[R]):
     def __repr__(self) -> str:
         state = "closed" if self._engine.closed else f"at LSN {self.lsn}"
         return f"<cairndb.Database {self.path!r} {state}>"
+
+
+def _inside(name: str) -> UsageError:
+    return UsageError(f"{name}() inside a block of this database: end the block first")
 
 
 def _after_fork_in_child() -> None:

@@ -23,10 +23,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from msgspec import Raw, Struct
 
 from cairndb import draft as drafts
+from cairndb import locks
 from cairndb.errors import DatabaseFailed, ReadOnlyError, UsageError, ValidationError
 from cairndb.flusher import Flusher
+from cairndb.flusher_async import Job, TaskFlusher, in_thread
 from cairndb.kinds import RecordKind
-from cairndb.locks import ThreeModeLock, current_holder
+from cairndb.locks_async import TaskLock
 from cairndb.locks_gates import Mutex
 from cairndb.locks_interrupts import deferred_interrupts
 from cairndb.patch import SET, decode_entries, decode_entry, encode_entry, operation
@@ -89,9 +91,10 @@ class Engine:
         # Set once:
         self.tree = tree
         self.rules = rules
-        self.lock = ThreeModeLock()
+        self.lock = TaskLock()
         self.flusher = Flusher(self._flush, self._failed)
         self.flusher.promised_lsn = applied_lsn
+        self.task_flusher = TaskFlusher(self.flusher, lambda: self.applied_lsn)
         # Made here: when it is needed there may be no memory.
         self._dead = self.flusher.failed
         self._store = store
@@ -287,6 +290,39 @@ class Engine:
         if self.flusher.promised_lsn < lsn:
             self.flusher.wait(lsn)
 
+    async def wait_async(self, lsn: int) -> None:
+        """Return when everything up to `lsn` is promised; the task's loop goes on meanwhile."""
+        if self.flusher.promised_lsn < lsn:
+            if self.closed:  # or rather forked: what was committed before a close is promised
+                self.check_usable()
+            await self.task_flusher.wait(lsn)
+
+    async def sync_async(self) -> None:
+        """As `sync`, for a task."""
+        job = Job(self.sync)
+        try:
+            await self.task_flusher.run(job)
+        except BaseException:
+            job.withdraw(lambda: None)
+            raise
+
+    async def bring_tail_async(self, deadline: float | None) -> None:
+        """As `bring_tail`, before the update lock is taken: in a thread that holds it meanwhile.
+
+        The task must not hold it: its thread's views would be let in beside what is applied.
+        """
+        if self.store.tail_missing is not None:
+            await in_thread("cairndb tail", lambda: self._bring_tail_alone(deadline))
+
+    def _bring_tail_alone(self, deadline: float | None) -> None:
+        holder = locks.current_holder()
+        try:
+            self.lock.acquire_update(deadline)
+            self.check_usable()
+            self.bring_tail(deadline)
+        finally:
+            self.lock.release_update(holder)
+
     def sync(self) -> None:
         """Write and sync what was applied, and write down that it is durable, at every level."""
         self.in_role(self._sync)
@@ -322,13 +358,16 @@ class Engine:
             failure = self._close_to_others()
         # In the role, so that no write or sync of this object runs any more when another may own
         # it.
-        self.flusher.run(self._give_up, after_failure=True)
+        try:
+            self.flusher.run(self._give_up, after_failure=True)
+        finally:
+            self.task_flusher.stop()
         if failure is not None:
             raise failure
 
     def _close_to_others(self) -> DatabaseFailed | None:
         """Let views and updates end, and sync; from here on all are refused."""
-        holder = current_holder()
+        holder = locks.current_holder()
         try:
             self.lock.acquire_update()
             self.lock.upgrade()

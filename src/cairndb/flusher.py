@@ -79,7 +79,7 @@ class Flusher:
                         self._give_back()
                     return
             wait_at(gate)
-            self._raise_failure()
+            self.raise_failure()
 
     def run(self, work: Callable[[], T], *, after_failure: bool = False) -> T:
         """Do `work` in the role, waiting for it first, and return its result.
@@ -150,13 +150,13 @@ class Flusher:
     def _work(self, work: Callable[[], T], *, after_failure: bool = False) -> T:
         try:
             if not after_failure:
-                self._raise_failure()
+                self.raise_failure()
             return work()
         except (DiskFull, ReadOnlyError, UsageError, DatabaseFailed):
             raise
         except BaseException as error:
             self.fail(error)
-            self._raise_failure()
+            self.raise_failure()
             raise
 
     def _give_back(self) -> None:
@@ -190,7 +190,8 @@ class Flusher:
         error.__cause__ = self.failure
         return error
 
-    def _raise_failure(self) -> None:
+    def raise_failure(self) -> None:
+        """Raise `DatabaseFailed` if a write or a sync has failed."""
         if self.failure is not None:
             raise self.failed()
 
@@ -242,6 +243,11 @@ class Background:
                 with contextlib.suppress(RuntimeError):
                     thread.start()
                     self._thread = thread
+
+    @property
+    def started(self) -> bool:
+        """Whether there is a thread; once poked there is, but where none can be had."""
+        return self._thread is not None
 
     def stop(self) -> None:
         """End the thread, after the call under way; poking is without effect from now on."""

@@ -50,9 +50,9 @@ if TYPE_CHECKING:
 
 # How long a pending upgrade first holds new views back; it doubles up to the limit. Long enough for
 # ordinary views to end, short enough not to be noticed by a view that another view waits for.
-_BARRIER_SECONDS: Final = 0.01
-_BARRIER_SECONDS_MAX: Final = 1.0
-_OPENING_SECONDS: Final = 0.001
+BARRIER_SECONDS: Final = 0.01
+BARRIER_SECONDS_MAX: Final = 1.0
+OPENING_SECONDS: Final = 0.001
 _HANDOVER_SECONDS: Final = 0.005
 
 VIEW_TIMED_OUT: Final = "an update was waiting for other views, or being applied, all the while"
@@ -328,14 +328,14 @@ class ThreeModeLock:
         """
         assert self._updater == current_holder()
         self._check_own_views()
-        patience = _BARRIER_SECONDS
+        patience = BARRIER_SECONDS
         try:
             while not self._drain(patience, deadline):
                 self._lift_barrier()
                 if deadline is not None and time.monotonic() >= deadline:
                     raise LockTimeout(UPGRADE_TIMED_OUT)  # noqa: TRY301
-                time.sleep(_OPENING_SECONDS)
-                patience = min(2 * patience, _BARRIER_SECONDS_MAX)
+                time.sleep(OPENING_SECONDS)
+                patience = min(2 * patience, BARRIER_SECONDS_MAX)
         except BaseException:
             self._lift_barrier()
             raise

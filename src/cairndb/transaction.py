@@ -45,6 +45,7 @@ def need_stack() -> None:
 
 
 def used() -> UsageError:
+    """The error of a transaction that is begun twice."""
     return UsageError("a view or an update is for one `with` statement: make another")
 
 
@@ -195,7 +196,7 @@ class Update(Ended[R]):
         let_go(self)
 
 
-def let_go(transaction: View[Any] | Update[Any]) -> None:
+def let_go(transaction: Any) -> None:
     """The last chance to release what is held: not to be missed for want of memory."""
     while getattr(transaction, "_held", None) is not None:
         try:

@@ -63,6 +63,22 @@ def run_is_typed_by_the_method() -> None:
     db.run(Bank.deposit)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
+async def tasks_are_typed_as_threads_are() -> None:
+    """What tasks use is typed by the root and the method, too."""
+    async with cairndb.open("bank.cairn", Bank) as db:
+        assert_type(db, cairndb.Database[Bank])
+        update = db.update_async()
+        async with update as bank:
+            assert_type(bank, Bank)
+        assert_type(update.lsn, int | None)
+        assert_type(update.committed, bool)
+        async with db.view_async(timeout=1.0) as bank:
+            assert_type(bank, Bank)
+        assert_type(await db.run_async(Bank.deposit, "alice", amount=5), int)
+        assert_type(await db.run_async(Bank.owners), list[str])
+        await db.run_async(Bank.deposit, 5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
 def dicts_are_roots_too() -> None:
     """A root may be a dict, and is dict[str, Any] without a type."""
     assert_type(cairndb.open("x.cairn"), cairndb.Database[dict[str, Any]])

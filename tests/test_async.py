@@ -1,0 +1,412 @@
+"""Views and updates of tasks: what `async with` promises, under asyncio and under trio."""
+
+from __future__ import annotations
+
+import errno
+import gc
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.from_thread
+import anyio.lowlevel
+import anyio.to_thread
+import pytest
+
+import cairndb
+from cairndb.errors import DatabaseFailed, LockTimeout, StaleDraft, UsageError
+from simulated import World
+from tasks import (
+    BACKENDS,
+    TINY,
+    HeldSync,
+    Root,
+    add,
+    hold_update,
+    hold_view,
+    lock_is_free,
+    opened,
+    run,
+    syncs,
+    until,
+)
+from threads import Aside
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cairndb.database import Database
+
+pytestmark = pytest.mark.parametrize("backend", BACKENDS)
+
+
+@pytest.fixture
+def world() -> World:
+    """A disk."""
+    return World()
+
+
+def test_a_task_updates_views_and_runs(tmp_path: Path, backend: str) -> None:
+    """What a task commits is there for views, for `run_async`, and after closing."""
+
+    async def program() -> None:
+        async with cairndb.open(tmp_path / "x.cairn", Root) as db:
+            update = db.update_async()
+            assert not update.committed
+            async with update as root:
+                root.n = 5
+                assert update.lsn is None
+            assert update.committed
+            assert update.lsn == db.lsn == 2
+            assert db.durable_lsn >= 2
+            assert await db.run_async(Root.add, 2) == 7
+            assert await db.run_async(Root.shown) == 7
+            async with db.view_async() as seen:
+                assert seen.n == 7
+            await db.sync_async()
+        with pytest.raises(UsageError, match="closed"):
+            await add(db, 1)
+
+    run(backend, program)
+    with cairndb.open(tmp_path / "x.cairn", Root) as db:
+        assert db.run(Root.shown) == 7
+
+
+def test_an_exception_drops_the_block(world: World, backend: str) -> None:
+    """A block that raises leaves nothing, and its draft is dead."""
+
+    async def program() -> None:
+        with opened(world) as db:
+            update = db.update_async()
+            with pytest.raises(ZeroDivisionError):
+                async with update as root:
+                    root.n = 2 // 0
+            assert update.lsn is None
+            with pytest.raises(StaleDraft):
+                root.n = 3
+            empty = db.update_async()
+            async with empty:
+                pass
+            assert empty.committed
+            assert db.lsn == empty.lsn == 1
+
+    run(backend, program)
+
+
+@pytest.mark.parametrize("sync_at_commit", [True, False])
+def test_the_end_of_a_block_waits_for_its_promise(
+    world: World, backend: str, *, sync_at_commit: bool
+) -> None:
+    """An ended update is promised; with `durable=False` nobody waits for that."""
+
+    async def program() -> None:
+        with opened(world, sync_at_commit=sync_at_commit) as db:
+            store = db._engine.store
+            async with db.update_async(durable=False) as root:
+                root.n = 1
+            assert store.written_lsn == 1
+            async with db.view_async():
+                pass
+            assert store.written_lsn == 2
+            assert (store.durable_lsn == 2) == sync_at_commit
+            await add(db, 1)
+            assert store.written_lsn == 3
+            await db.sync_async()
+            assert store.durable_lsn == 3
+
+    run(backend, program)
+
+
+def test_updates_of_tasks_run_one_at_a_time(world: World, backend: str) -> None:
+    """Tasks whose blocks await, and threads, get their turn one after the other."""
+
+    async def increase(db: Database[Root]) -> None:
+        async with db.update_async() as root:
+            before = root.n
+            await anyio.lowlevel.checkpoint()
+            root.n = before + 1
+
+    async def program() -> None:
+        with opened(world) as db:
+            threads = []
+            async with anyio.create_task_group() as group:
+                for _ in range(20):
+                    group.start_soon(increase, db)
+                    threads.append(Aside(lambda: db.run(Root.add, 1)))
+            await until(lambda: all(thread.done() for thread in threads))
+            for thread in threads:
+                thread.result()
+            assert db.run(Root.shown) == 40
+            assert lock_is_free(db)
+
+    run(backend, program)
+
+
+def test_many_updates_share_a_few_syncs(world: World, backend: str) -> None:
+    """A thousand tasks that wait while a sync runs are covered by the next, in one wake-up."""
+
+    async def program() -> None:
+        with opened(world) as db:
+            held = HeldSync(world)
+            async with anyio.create_task_group() as group:
+                group.start_soon(add, db, 1)
+                await until(held.entered.is_set)
+                before = syncs(world)
+                for _ in range(1000):
+                    group.start_soon(add, db, 1)
+                await until(lambda: db.lsn == 1002)
+                held.go_on.set()
+            assert syncs(world) - before <= 3
+            assert db.run(Root.shown) == 1001
+
+    run(backend, program)
+
+
+def test_a_views_end_is_not_shown_before_it_is_durable(world: World, backend: str) -> None:
+    """A view that saw an update that isn't on disk yet ends when it is; the loop goes on."""
+
+    async def program() -> None:
+        with opened(world) as db:
+            held = HeldSync(world)
+            seen = []
+
+            async def look() -> None:
+                async with db.view_async() as root:
+                    seen.append(root.n)
+                assert db.durable_lsn == 2
+                seen.append(-1)
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(add, db, 1)
+                await until(held.entered.is_set)
+                group.start_soon(look)
+                await until(lambda: seen)
+                for _ in range(10):
+                    await anyio.lowlevel.checkpoint()
+                assert seen == [1]
+                held.go_on.set()
+            assert seen == [1, -1]
+
+    run(backend, program)
+
+
+def test_timeouts(world: World, backend: str) -> None:
+    """Waiting for an update, or for views at the end of one, gives up when its time is over."""
+
+    async def program() -> None:
+        with opened(world) as db:
+            for hold, what in ((hold_update, "another update"), (hold_view, "other views")):
+                entered, end = anyio.Event(), anyio.Event()
+                async with anyio.create_task_group() as group:
+                    group.start_soon(hold, db, entered, end)
+                    await entered.wait()
+                    late = db.update_async(timeout=0.01)
+                    with pytest.raises(LockTimeout, match=what):
+                        async with late as root:
+                            root.n = 7
+                    assert not late.committed
+                    group.cancel_scope.cancel()
+            assert db.run(Root.shown) == 0
+            assert lock_is_free(db)
+
+    run(backend, program)
+
+
+def test_a_view_that_times_out(world: World, backend: str) -> None:
+    """A view waits for an update that is being applied no longer than it may."""
+
+    async def program() -> None:
+        with opened(world) as db:
+            lock = db._engine.lock
+
+            def exclusive() -> None:
+                lock.acquire_update()
+                lock.upgrade()
+
+            Aside(exclusive).result()
+            with pytest.raises(LockTimeout):
+                async with db.view_async(timeout=0.01):
+                    raise AssertionError
+            lock.release_exclusive()
+            async with db.view_async(timeout=0.01) as root:
+                assert root.n == 0
+
+    run(backend, program)
+
+
+def test_a_failed_sync_fails_all_who_wait(world: World, backend: str) -> None:
+    """Each task that waits for the disk gets DatabaseFailed, and so does who comes later."""
+    failed = []
+
+    async def try_to_add(db: Database[Root]) -> None:
+        try:
+            await add(db, 1)
+        except DatabaseFailed as error:
+            failed.append(error)
+
+    async def program() -> None:
+        db = opened(world)
+        held = HeldSync(world)
+        held.error = OSError(errno.EIO, "Input/output error")
+        async with anyio.create_task_group() as group:
+            group.start_soon(try_to_add, db)
+            await until(held.entered.is_set)
+            for _ in range(5):
+                group.start_soon(try_to_add, db)
+            await until(lambda: db.lsn == 7)
+            held.go_on.set()
+        await try_to_add(db)
+        world.observe = lambda _: None
+        await db.close_async()
+
+    run(backend, program)
+    assert len(failed) == 7
+
+
+def test_closing_waits_for_the_blocks_of_its_loop(world: World, backend: str) -> None:
+    """`close_async` lets tasks end what they are in; who waits for a lock is refused then."""
+    refused = []
+
+    async def late(db: Database[Root]) -> None:
+        try:
+            await add(db, 1)
+        except UsageError as error:
+            refused.append(str(error))
+
+    async def program() -> None:
+        db = opened(world)
+        entered, end = anyio.Event(), anyio.Event()
+        async with anyio.create_task_group() as group:
+            group.start_soon(hold_update, db, entered, end)
+            await entered.wait()
+            group.start_soon(db.close_async)
+            await until(lambda: db._engine.lock._update_queue)
+            group.start_soon(late, db)
+            with pytest.raises(UsageError, match="await instead"):
+                db.close()
+            end.set()
+        assert db._engine.closed
+        await db.close_async()
+
+    run(backend, program)
+    assert len(refused) <= 1
+    with opened(world) as db:
+        assert db.run(Root.shown) == 2 - len(refused)
+
+
+def test_closing_inside_a_block_is_refused(world: World, backend: str) -> None:
+    """A task that closes inside its own block would wait for itself."""
+
+    async def program() -> None:
+        with opened(world) as db:
+            async with db.view_async():
+                for call in (db.close_async, db.sync_async):
+                    with pytest.raises(UsageError, match="inside a block"):
+                        await call()
+
+    run(backend, program)
+
+
+def test_rotation_is_awaited(world: World, backend: str) -> None:
+    """Where the segment is full, the disk is waited for aside: other tasks go on meanwhile."""
+
+    async def program() -> None:
+        with opened(world, options=TINY) as db:
+            await db.run_async(Root.fill, 1000)
+            held = HeldSync(world)
+
+            async def fill() -> None:
+                await db.run_async(Root.fill, 3000)
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(fill)
+                await until(held.entered.is_set)
+                async with db.view_async(durable=False) as root:
+                    assert len(root.filling) == 1000
+                assert db._engine.lock._updater is not None
+                held.go_on.set()
+            assert len(db._engine.store.segments) > 1
+            with db.view() as root:
+                assert len(root.filling) == 3000
+
+    run(backend, program)
+
+
+def test_a_cancelled_rotation_keeps_the_next_update_waiting(world: World, backend: str) -> None:
+    """A task that is cancelled while room is made is gone at once, and can try again; in turn."""
+
+    async def program() -> None:
+        with opened(world, options=TINY) as db:
+            await db.run_async(Root.fill, 1000)
+            held = HeldSync(world)
+            async with anyio.create_task_group() as group:
+                group.start_soon(db.run_async, Root.fill, 3000)
+                await until(held.entered.is_set)
+                group.cancel_scope.cancel()
+            assert not lock_is_free(db)
+            assert not db._engine.lock.concerns_thread()
+            async with anyio.create_task_group() as group:
+                group.start_soon(db.run_async, Root.fill, 3000)
+                await until(lambda: db._engine.lock._update_queue)
+                held.go_on.set()
+            assert lock_is_free(db)
+            with db.view() as root:
+                assert len(root.filling) == 3000
+
+    run(backend, program)
+
+
+def test_what_is_left_of_a_loop_that_ended(world: World, backend: str) -> None:
+    """A coroutine that is dropped instead of resumed lets go of its lock, and awaits nothing."""
+
+    async def left_over(db: Database[Root]) -> None:
+        async with db.update_async() as root:
+            root.n = 7
+            await anyio.sleep_forever()
+
+    with opened(world) as db:
+
+        async def program() -> None:
+            dropped = left_over(db)
+            await_it = dropped.__await__()
+            await_it.send(None)
+            assert not lock_is_free(db)
+            dropped.close()
+
+        if backend == "asyncio":
+            run(backend, program)
+        gc.collect()
+        assert lock_is_free(db)
+        assert db.run(Root.add, 1) == 1
+
+
+def test_after_fork_nobody_waits(world: World, backend: str) -> None:
+    """In the child of a fork every call is refused: nothing flushes there."""
+
+    async def program() -> None:
+        db = opened(world)
+        await add(db, 1)
+        update = db.update_async()
+        root = await update.__aenter__()
+        root.n = 2
+        db._engine.forked()
+        with pytest.raises(UsageError, match="fork"):
+            await update.__aexit__(None, None, None)
+        with pytest.raises(UsageError, match="fork"):
+            await add(db, 1)
+
+    run(backend, program)
+
+
+def test_a_transaction_is_for_one_statement(world: World, backend: str) -> None:
+    """A view or an update of a task isn't used twice."""
+
+    async def program() -> None:
+        with opened(world) as db:
+            for used in (db.update_async(), db.view_async()):
+                async with used:
+                    pass
+                with pytest.raises(UsageError, match="make another"):
+                    async with used:
+                        pass
+
+    run(backend, program)
