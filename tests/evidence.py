@@ -20,6 +20,7 @@ ROWS = {
     "traced": "different disk images from the traced system calls of a real program, each opened",
     "faults": "calls to the system that failed, each in a run of its own",
     "interrupts": "instructions at which Ctrl-C struck, each in a run of its own",
+    "cancellations": "awaits at which a task was cancelled, each in a run of its own",
     "memory errors": "allocations that failed, each in a run of its own",
     "schedules": "different orders in which threads ran through the locks",
     "transactions": "views and updates beside others, compared with the log",

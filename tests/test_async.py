@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 from typing import TYPE_CHECKING
 
 import anyio
@@ -17,7 +16,6 @@ from cairndb.errors import DatabaseFailed, LockTimeout, StaleDraft, UsageError
 from simulated import World
 from tasks import (
     BACKENDS,
-    TINY,
     HeldSync,
     Root,
     add,
@@ -304,79 +302,6 @@ def test_closing_inside_a_block_is_refused(world: World, backend: str) -> None:
                         await call()
 
     run(backend, program)
-
-
-def test_rotation_is_awaited(world: World, backend: str) -> None:
-    """Where the segment is full, the disk is waited for aside: other tasks go on meanwhile."""
-
-    async def program() -> None:
-        with opened(world, options=TINY) as db:
-            await db.run_async(Root.fill, 1000)
-            held = HeldSync(world)
-
-            async def fill() -> None:
-                await db.run_async(Root.fill, 3000)
-
-            async with anyio.create_task_group() as group:
-                group.start_soon(fill)
-                await until(held.entered.is_set)
-                async with db.view_async(durable=False) as root:
-                    assert len(root.filling) == 1000
-                assert db._engine.lock._updater is not None
-                held.go_on.set()
-            assert len(db._engine.store.segments) > 1
-            with db.view() as root:
-                assert len(root.filling) == 3000
-
-    run(backend, program)
-
-
-def test_a_cancelled_rotation_keeps_the_next_update_waiting(world: World, backend: str) -> None:
-    """A task that is cancelled while room is made is gone at once, and can try again; in turn."""
-
-    async def program() -> None:
-        with opened(world, options=TINY) as db:
-            await db.run_async(Root.fill, 1000)
-            held = HeldSync(world)
-            async with anyio.create_task_group() as group:
-                group.start_soon(db.run_async, Root.fill, 3000)
-                await until(held.entered.is_set)
-                group.cancel_scope.cancel()
-            assert not lock_is_free(db)
-            assert not db._engine.lock.concerns_thread()
-            async with anyio.create_task_group() as group:
-                group.start_soon(db.run_async, Root.fill, 3000)
-                await until(lambda: db._engine.lock._update_queue)
-                held.go_on.set()
-            assert lock_is_free(db)
-            with db.view() as root:
-                assert len(root.filling) == 3000
-
-    run(backend, program)
-
-
-def test_what_is_left_of_a_loop_that_ended(world: World, backend: str) -> None:
-    """A coroutine that is dropped instead of resumed lets go of its lock, and awaits nothing."""
-
-    async def left_over(db: Database[Root]) -> None:
-        async with db.update_async() as root:
-            root.n = 7
-            await anyio.sleep_forever()
-
-    with opened(world) as db:
-
-        async def program() -> None:
-            dropped = left_over(db)
-            await_it = dropped.__await__()
-            await_it.send(None)
-            assert not lock_is_free(db)
-            dropped.close()
-
-        if backend == "asyncio":
-            run(backend, program)
-        gc.collect()
-        assert lock_is_free(db)
-        assert db.run(Root.add, 1) == 1
 
 
 def test_after_fork_nobody_waits(world: World, backend: str) -> None:
