@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 from itertools import count, product
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from tasks import (
     TINY,
     HeldSync,
     Root,
+    add,
     hold_update,
     hold_view,
     lock_is_free,
@@ -26,9 +28,10 @@ from tasks import (
     run,
     until,
 )
+from threads import Aside, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Coroutine
 
     from cairndb.database import Database
     from cairndb.transaction_async import AsyncUpdate
@@ -184,29 +187,49 @@ def test_a_cancelled_rotation_keeps_the_next_update_waiting(world: World, backen
     run(backend, program)
 
 
-@each_backend
-def test_what_is_left_of_a_loop_that_ended(world: World, backend: str) -> None:
-    """A coroutine that is dropped instead of resumed lets go of its lock, and awaits nothing."""
+async def left_over(db: Database[Root]) -> None:
+    """An update that never ends."""
+    async with db.update_async() as root:
+        root.n = 7
+        await asyncio.get_running_loop().create_future()
 
-    async def left_over(db: Database[Root]) -> None:
-        async with db.update_async() as root:
-            root.n = 7
-            await anyio.sleep_forever()
 
+def test_what_is_left_of_a_loop_that_ended(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """A task that is dropped instead of resumed lets go of its lock, and awaits nothing."""
     with opened(world) as db:
-
-        async def program() -> None:
-            dropped = left_over(db)
-            await_it = dropped.__await__()
-            await_it.send(None)
-            assert not lock_is_free(db)
-            dropped.close()
-
-        if backend == "asyncio":
-            run(backend, program)
+        loop = asyncio.new_event_loop()
+        loop.create_task(left_over(db))  # noqa: RUF006  that nobody keeps it is the point
+        loop.run_until_complete(asyncio.sleep(0))
+        assert not lock_is_free(db)
+        loop.close()
+        del loop
         gc.collect()
+        assert "destroyed but it is pending" in caplog.text
         assert lock_is_free(db)
         assert db.run(Root.add, 1) == 1
+
+
+def test_a_turn_is_not_given_to_a_loop_that_ended(world: World) -> None:
+    """A task that waits in a loop that is closed is passed over, and the next has its turn."""
+    with opened(world) as db:
+        lock, end = db._engine.lock, threading.Event()
+
+        def hold() -> None:
+            with db.update():
+                end.wait()
+
+        holding = Aside(hold)
+        wait_until(lambda: lock._updater is not None)
+        loop = asyncio.new_event_loop()
+        waiting = loop.create_task(add(db, 1))
+        loop.run_until_complete(asyncio.sleep(0))
+        following = Aside(lambda: db.run(Root.add, 2))
+        wait_until(lambda: len(lock._update_queue) == 2)
+        loop.close()
+        end.set()
+        holding.result()
+        assert following.result() == 2
+        waiting._log_destroy_pending = False  # type: ignore[attr-defined]
 
 
 class Race:

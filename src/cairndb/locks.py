@@ -135,7 +135,9 @@ class ThreeModeLock:
         """Whether this thread, or a task of it, has this lock in any mode, `but` one."""
         thread = threading.get_ident()
         holders = (self._updater, *self._shared.copy())
-        return any(each not in {None, but} and thread_of(each) == thread for each in holders)
+        return any(
+            each is not None and each != but and thread_of(each) == thread for each in holders
+        )
 
     # -- shared
 

@@ -6,7 +6,8 @@ from typing import Any, TypeAlias
 
 from cairndb.errors import UsageError
 
-# Who holds: a thread, by its number; where tasks use a database, a thread's number and its task.
+# Who holds: a thread, by its number; where tasks use a database, a thread's number and what stands
+# for its task.
 Holder: TypeAlias = int | tuple[int, object]
 # [its holder, the hold of the same holder that it was taken in]; None for the outermost. One object
 # for one hold, and not a count: a view that is let go of twice, the second time by a collection

@@ -18,6 +18,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from cairndb import locks
@@ -227,7 +228,8 @@ def task_or_thread() -> Holder:
     for library in LIBRARIES:
         task = library.task()
         if task is not None:
-            return thread, task
+            # Weakly: a task whose loop has ended must be collected, to let go of what it holds.
+            return thread, weakref.ref(task)
     return thread
 
 

@@ -31,17 +31,33 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
-class AsyncView(Generic[R]):
+class EndedView(Generic[R]):
+    """A view that is over. It becomes this, so that its end costs no `__del__`."""
+
+    __slots__ = ("_durable", "_engine", "_held", "_timeout")
+
+    async def __aenter__(self) -> R:
+        raise used()
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        raise used()
+
+
+class AsyncView(EndedView[R]):
     """A consistent read of a task: the state stays as it is while the block runs.
 
     Made by `Database.view_async`; use it once, in an `async with` statement.
     """
 
-    __slots__ = ("_durable", "_engine", "_held", "_timeout", "_used")
+    __slots__ = ()
 
     def __init__(self, engine: Engine, timeout: float | None, *, durable: bool) -> None:
         self._held: Hold | None = None
-        self._used = False
         self._engine = engine
         self._timeout = timeout
         self._durable = durable
@@ -49,9 +65,8 @@ class AsyncView(Generic[R]):
     async def __aenter__(self) -> R:
         engine = self._engine
         engine.check_usable()
-        if self._used:
+        if self._held is not None:
             raise used()
-        self._used = True
         self._held = await engine.lock.acquire_shared_async(deadline_after(self._timeout))
         if engine.refusal is not None:
             self._release()
@@ -76,25 +91,15 @@ class AsyncView(Generic[R]):
         if self._held is not None:
             self._engine.lock.release_shared(self._held)
             self._held = None
+            self.__class__ = EndedView  # type: ignore[assignment]  # the same layout, no __del__
 
     # As in transaction.View; and a task whose loop has ended leaves its blocks to the collection.
     def __del__(self) -> None:
         let_go(self)
 
 
-class AsyncUpdate(Generic[R]):
-    """A transaction of a task: its end commits, or drops what the block changed if that raised.
-
-    Made by `Database.update_async`; use it once, in an `async with` statement. Kept, it tells what
-    became of a block that was cancelled:
-
-        update = db.update_async()
-        try:
-            async with asyncio.timeout(1), update as bank:
-                ...
-        except TimeoutError:
-            print(update.committed)
-    """
+class EndedUpdate(Generic[R]):
+    """An update that is over, and what became of it. See `EndedView`."""
 
     __slots__ = (
         "_call",
@@ -106,23 +111,10 @@ class AsyncUpdate(Generic[R]):
         "_root",
         "_seen_lsn",
         "_timeout",
-        "_used",
     )
 
-    def __init__(
-        self, engine: Engine, timeout: float | None, call: Call | None = None, *, durable: bool
-    ) -> None:
-        self._held: Hold | None = None
-        self._used = False
-        self._root: Any = None
-        self._engine = engine
-        self._timeout = timeout
-        self._call = call
-        self._durable = durable
-        self._change: Change | None = None
-        # Of what the block saw, if it ended and changed nothing.
-        self._seen_lsn: int | None = None
-        self._job: Job[None] | None = None
+    _change: Change | None
+    _seen_lsn: int | None
 
     @property
     def lsn(self) -> int | None:
@@ -142,13 +134,54 @@ class AsyncUpdate(Generic[R]):
         return self.lsn is not None
 
     async def __aenter__(self) -> R:
+        raise used()
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        raise used()
+
+
+class AsyncUpdate(EndedUpdate[R]):
+    """A transaction of a task: its end commits, or drops what the block changed if that raised.
+
+    Made by `Database.update_async`; use it once, in an `async with` statement. Kept, it tells what
+    became of a block that was cancelled:
+
+        update = db.update_async()
+        try:
+            async with asyncio.timeout(1), update as bank:
+                ...
+        except TimeoutError:
+            print(update.committed)
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self, engine: Engine, timeout: float | None, call: Call | None = None, *, durable: bool
+    ) -> None:
+        self._held: Hold | None = None
+        self._root: Any = None
+        self._engine = engine
+        self._timeout = timeout
+        self._call = call
+        self._durable = durable
+        self._change: Change | None = None
+        # Of what the block saw, if it ended and changed nothing.
+        self._seen_lsn: int | None = None
+        self._job: Job[None] | None = None
+
+    async def __aenter__(self) -> R:
         engine = self._engine
         engine.check_usable()
         engine.check_writable()
-        if self._used:
+        if self._held is not None:
             raise used()
         holder = engine.lock.check_update_async()
-        self._used = True
         deadline = deadline_after(self._timeout)
         await engine.bring_tail_async(deadline)
         held = [holder]
@@ -226,6 +259,7 @@ class AsyncUpdate(Generic[R]):
                     if job.withdraw(release):
                         release()
                 self._held = None
+                self.__class__ = EndedUpdate  # type: ignore[assignment]  # as in AsyncView
 
     # As in AsyncView.
     def __del__(self) -> None:
