@@ -194,7 +194,7 @@ class TaskFlusher:
                     del self._rooms[key]
 
     async def run(self, job: Job[T]) -> T:
-        """Have a job done in the flusher's role, and return its result.
+        """Have a job done that takes the flusher's role, and return its result.
 
         If this raises but what the work raised, the job is still to be withdrawn.
         """

@@ -12,6 +12,7 @@ A cancellation can arrive at each of these awaits, and leaves nothing or a whole
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from cairndb import draft as drafts
@@ -237,8 +238,9 @@ class AsyncUpdate(EndedUpdate[R]):
         engine.append(change)
 
     async def _have_done(self, work: Callable[[], None]) -> None:
-        self._job = Job(work)
-        await self._engine.task_flusher.run(self._job)
+        engine = self._engine
+        self._job = Job(partial(engine.flusher.run, work))
+        await engine.task_flusher.run(self._job)
         self._job = None
 
     def _release(self) -> None:
