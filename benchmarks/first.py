@@ -30,6 +30,8 @@ import msgspec
 from contenders import KINDS, Cairn, Contender, Sqlite, key_of
 
 THREADS = 16
+TASKS = 1000
+TASKS_FIGURE = f'updates of {TASKS:,} tasks, "commit"'
 LEVELS = ("commit", "interval", "process")
 
 
@@ -118,6 +120,9 @@ class Bench:
         ]
         figure = f'updates of {THREADS} threads, "commit"'
         self.timed(figure, "/s", who, lambda: together(crowd), self.updates)
+        if isinstance(subject, Cairn):
+            one_each = [key_of(number) for number in range(TASKS)]
+            self.timed(TASKS_FIGURE, "/s", who, lambda: subject.update_at_once(one_each), TASKS)
         subject.close()
         if isinstance(subject, Cairn):
             self.replay(subject)
@@ -156,7 +161,10 @@ class Bench:
                     os.pwrite(file, bytes([number % 255 + 1]) * size, number * size)
                     (os.fdatasync if hasattr(os, "fdatasync") else os.fsync)(file)
 
-            self.timed('update, "commit"', "µs", "raw device", work, self.updates)
+            figure = 'update, "commit"'
+            self.timed(figure, "µs", "raw device", work, self.updates)
+            one_by_one = 1e6 / self.samples[figure]["raw device"][-1]
+            self.note(TASKS_FIGURE, "/s", "raw device", one_by_one)
         finally:
             os.close(file)
 
