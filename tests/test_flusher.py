@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import threading
 from functools import partial
+from typing import Self
 
 import pytest
 
@@ -54,6 +55,31 @@ def test_what_is_promised_already_is_not_flushed_again(log: Log) -> None:
     log.appended = 2
     log.flusher.wait(2)
     log.flusher.wait(1)
+    assert log.flushes == 1
+
+
+class Overtaken(int):
+    """An LSN that somebody else promises right after the look whether it is promised."""
+
+    def __new__(cls, lsn: int, log: Log) -> Self:
+        """An LSN of a log."""
+        made = super().__new__(cls, lsn)
+        made.log = log
+        return made
+
+    log: Log
+
+    def __gt__(self, promised: int) -> bool:
+        """Whether it isn't promised yet, as `promised < lsn` asks."""
+        looked = int(self) > promised
+        self.log.flusher.wait(int(self))
+        return looked
+
+
+def test_who_is_overtaken_touches_nothing(log: Log) -> None:
+    """Between the look and the role another may flush, and close: nothing is flushed after that."""
+    log.appended = 1
+    log.flusher.wait(Overtaken(1, log))
     assert log.flushes == 1
 
 

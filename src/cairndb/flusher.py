@@ -74,7 +74,10 @@ class Flusher:
             with deferred_interrupts():
                 if self._take_role(gate, self._gates):
                     try:
-                        self._work(self._flush_and_publish)
+                        # Another flush may have come before, and a close after it: then the files
+                        # are given up, and nothing is to be written.
+                        if self.promised_lsn < lsn:
+                            self._work(self._flush_and_publish)
                     finally:
                         self._give_back()
                     return
