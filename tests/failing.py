@@ -272,7 +272,7 @@ def check(path: Path, said: list[str]) -> None:
     engine = open_engine(open_directory(str(path)), "c")
     found = state(engine)
     assert found in (acknowledged, acknowledged | submitted), (acknowledged, submitted, found)
-    assert not any(map(is_temporary, engine._directory.names()))
+    assert not any(map(is_temporary, engine.directory.names()))
     put(engine, "after", "all")
     engine.close()
     engine = open_engine(RealDirectory(str(path)), "d", create=False)

@@ -173,7 +173,7 @@ def work(path: Path, level: str, death: Death, say: Callable[[str], None]) -> No
     # Gone, as if it had been killed here: what it hadn't written is lost. Told that it is the child
     # of a fork, the object writes nothing when it is collected.
     db._engine.forked()
-    db._engine._directory.close()
+    db._engine.directory.close()
     db = own_alone(path, level, death)
     update(2)
     db.sync()

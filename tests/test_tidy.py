@@ -27,6 +27,7 @@ checkpointer
 __init__
 opener
 database calls
+watch
 opening
 rewinding backup forgetting barrier history conversion
 housekeeper ownership

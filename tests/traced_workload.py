@@ -104,7 +104,7 @@ class InlineHousekeeper(Housekeeper):
     """Does the helper's work itself, for directories that no other process can see."""
 
     def _run_helper(self, lsn: int) -> Report:
-        return make_checkpoint(self._engine._directory, lsn, lambda: None)
+        return make_checkpoint(self._engine.directory, lsn, lambda: None)
 
 
 def open_directory(path: str) -> RealDirectory:

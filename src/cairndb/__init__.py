@@ -11,6 +11,7 @@ from cairndb.database import Database
 from cairndb.draft import plain
 from cairndb.errors import (
     CairnError,
+    Compacted,
     ConstraintError,
     CorruptError,
     DatabaseFailed,
@@ -20,6 +21,7 @@ from cairndb.errors import (
     ReadOnlyError,
     SchemaError,
     StaleDraft,
+    UnknownPosition,
     UsageError,
     ValidationError,
 )
@@ -27,9 +29,14 @@ from cairndb.index import Entries, Index
 from cairndb.opener import open  # noqa: A004  cairndb.open, as gzip.open
 from cairndb.record import Record, check, query, update
 from cairndb.reference import Ref
+from cairndb.watch import Watch
+from cairndb.watch_calls import Subscription
+from cairndb.watch_items import Change, ValueChange
 
 __all__ = [
     "CairnError",
+    "Change",
+    "Compacted",
     "ConstraintError",
     "CorruptError",
     "Database",
@@ -44,8 +51,12 @@ __all__ = [
     "Ref",
     "SchemaError",
     "StaleDraft",
+    "Subscription",
+    "UnknownPosition",
     "UsageError",
     "ValidationError",
+    "ValueChange",
+    "Watch",
     "check",
     "open",
     "plain",

@@ -57,12 +57,14 @@ class StoreOptions:
         segment_bytes_max: each next one is twice as large, up to this; more if an entry needs it.
         nonce: 16 random bytes per call; tests and golden files use fixed ones.
         retention: what of the past to keep.
+        held_bytes_max: how much log is kept at most for those who still have to read it.
     """
 
     segment_bytes_min: int = 1 << 20
     segment_bytes_max: int = 1 << 26
     nonce: Callable[[], bytes] = random_nonce
     retention: Retention = NOTHING
+    held_bytes_max: int = 1 << 30
 
 
 class Batch(NamedTuple):
@@ -120,6 +122,8 @@ class Appender:
         self._epoch = epoch
         self._place = place
         self._live: LiveSegment | None = None
+        self.needed_lsn: Callable[[], int | None] = lambda: None
+        """After which LSN the log is still read by those who watch in this process."""
         # What the frames on disk say is durable.
         self._said_lsn = place.position.lsn
         self._buffer: list[bytes] = []

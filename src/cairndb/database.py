@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 import weakref
@@ -18,12 +19,15 @@ from typing import (
 
 from cairndb.backup import back_up_to
 from cairndb.calls import call_of, mode_of, result_of
-from cairndb.errors import CairnError, UsageError
+from cairndb.errors import CairnError, DatabaseFailed, UsageError
 from cairndb.flusher_async import in_thread
 from cairndb.forgetting import forget
 from cairndb.locks_holders import would_block
 from cairndb.transaction import Update, View
 from cairndb.transaction_async import AsyncUpdate, AsyncView
+from cairndb.watch_calls import Subscription, Subscriptions
+from cairndb.watch_hub import Hub
+from cairndb.watch_start import Wish, watch_beside, watch_own
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
     from cairndb.forgetting import Pinned
     from cairndb.housekeeper import Housekeeper
     from cairndb.identity import Backup
+    from cairndb.watch import Watch
+    from cairndb.watch_items import Change
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -48,7 +54,15 @@ class Database(Generic[R]):
     the block, or copy it with `cairndb.plain`.
     """
 
-    __slots__ = ("__weakref__", "_audit", "_engine", "_housekeeper", "path")
+    __slots__ = (
+        "__weakref__",
+        "_audit",
+        "_engine",
+        "_housekeeper",
+        "_hub",
+        "_subscriptions",
+        "path",
+    )
 
     def __init__(
         self, engine: Engine, housekeeper: Housekeeper | None, path: str, *, audit: bool
@@ -56,6 +70,8 @@ class Database(Generic[R]):
         self._engine = engine
         self._housekeeper = housekeeper
         self._audit = audit
+        self._hub = Hub(engine)
+        self._subscriptions = Subscriptions()
         self.path = path
         _engines.add(engine)
 
@@ -136,6 +152,67 @@ class Database(Generic[R]):
                 return result_of(method(root, *args, **kwargs), name)
         async with self.view_async() as root:
             return result_of(method(root, *args, **kwargs), name)
+
+    def watch(
+        self,
+        pattern: str = "/**",
+        *,
+        since: str | int | None = None,
+        initial: bool = False,
+        timeout: float | None = None,
+        bookmarks: float | None = None,
+    ) -> Watch:
+        """The changes under a pattern, as they become durable: `for change in db.watch(...)`.
+
+        Each update that changed something there is one item, in order, without a gap, once. A
+        database opened for reading follows its owner.
+
+        Args:
+            pattern: of paths: exact steps, `*` for any one, `**` for any number.
+            since: the `position` of an item to go on after, or an LSN; None begins now.
+            initial: whether the first item is all that is there now.
+            timeout: seconds without an item that end the iteration; 0 ends it with what is there
+                by now, None waits for ever.
+            bookmarks: seconds after which an item without changes says how far the watch has got,
+                where there are updates and none that matches.
+
+        Raises:
+            Compacted: the log doesn't go back to `since` any more.
+            UnknownPosition: `since` isn't in this history.
+        """
+        self._engine.check_usable()
+        wish = Wish(pattern, since, initial, timeout, bookmarks)
+        if self._engine.reads_only:
+            return watch_beside(self._engine, wish)
+        return watch_own(self._hub, wish)
+
+    def on_commit(
+        self,
+        pattern: str,
+        function: Callable[[Change], object],
+        *,
+        since: str | int | None = None,
+        initial: bool = False,
+    ) -> Subscription:
+        """Call a function with each item of a watch, in order, on a thread of its own.
+
+        It is called after an update is durable, may lag, and may update the database itself. What
+        it raises is logged and counted. `close` delivers what is durable by then, within seconds.
+
+        Args:
+            pattern: of paths, as for `watch`.
+            function: called with one item at a time.
+            since: as for `watch`.
+            initial: as for `watch`.
+
+        Returns:
+            What stops it: `subscription.stop()`.
+
+        Raises:
+            Compacted, UnknownPosition: as `watch`.
+        """
+        watch = self.watch(pattern, since=since, initial=initial)
+        return self._subscriptions.add(Subscription(watch, function, self.path))
 
     def sync(self) -> None:
         """Wait until everything applied so far is on disk, at every durability level.
@@ -221,6 +298,8 @@ class Database(Generic[R]):
         """What there is on disk and in memory, in numbers; `cairn stats` prints it."""
         self._engine.check_usable()
         found: dict[str, Any] = {"lsn": self.lsn, "durable_lsn": self.durable_lsn}
+        found |= {"watches": self._hub.watched()}
+        found |= self._subscriptions.stats(self._hub.promised_lsn())
         if self._housekeeper is not None:
             found |= self._engine.store.stats() | self._housekeeper.stats()
         return found
@@ -238,6 +317,7 @@ class Database(Generic[R]):
         if engine.closed:
             return
         self._check_outside("close")
+        self._finish_calls()
         if self._housekeeper is not None:
             self._housekeeper.stop()
         engine.close()
@@ -252,6 +332,15 @@ class Database(Generic[R]):
         if self._engine.lock.holds():
             raise _inside("close_async")
         await in_thread("cairndb close", self.close)
+
+    def _finish_calls(self) -> None:
+        """Let the functions of `on_commit` have what is durable by now."""
+        if not self._subscriptions:
+            return
+        if self._engine.refusal is None and not self._engine.reads_only:
+            with contextlib.suppress(DatabaseFailed):  # which the close itself tells
+                self._engine.sync()
+        self._subscriptions.finish(self._hub.promised_lsn())
 
     def _check(self, name: str) -> None:
         self._engine.check_usable()

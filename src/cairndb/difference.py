@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cairndb import codec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from msgspec import Raw
 
@@ -61,7 +61,11 @@ def _in_maps(before: dict[Any, Raw], after: dict[Any, Raw], path: Path) -> Itera
 
 
 def array_differences(
-    before: list[Raw], after: list[Raw], path: Path, first: int = 0
+    before: list[Raw],
+    after: list[Raw],
+    path: Path,
+    first: int = 0,
+    differ: Callable[[Raw, Raw, Path], Iterator[Difference]] = differences,
 ) -> Iterator[Difference]:
     """As `differences`, of arrays.
 
@@ -70,6 +74,7 @@ def array_differences(
         after: the later ones.
         path: of the array.
         first: the position of the first of these elements; those before it are equal.
+        differ: tells what differs in two elements.
     """
     old, new = list(map(bytes, before)), list(map(bytes, after))
     # What is equal at both ends stays, wherever else it would match: a single element that changed
@@ -84,7 +89,7 @@ def array_differences(
         others = range(head + begin, head + end)
         if what == "replace" and len(ones) == len(others):
             for one, other in zip(ones, others, strict=True):
-                yield from differences(before[one], after[other], (*path, first + other))
+                yield from differ(before[one], after[other], (*path, first + other))
         elif what != "equal":
             for one in ones:
                 yield Difference((*path, first + one), before[one], None)

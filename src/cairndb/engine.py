@@ -37,6 +37,7 @@ from cairndb.rules import judge
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cairndb.appender import Batch
     from cairndb.errors import CairnError
     from cairndb.files import Directory
     from cairndb.patch import Call, Prepared, Tree
@@ -98,7 +99,7 @@ class Engine:
         # Made here: when it is needed there may be no memory.
         self._dead = self.flusher.failed
         self._store = store
-        self._directory = directory
+        self.directory = directory
         self._sync_at_commit = sync_at_commit
         self._clock = clock
         # Why this object can't be used any more: makes the error to raise. Set once by close, fork
@@ -107,6 +108,10 @@ class Engine:
         # Told that there is something to do later (a flush nobody waits for, an idle mark). Set
         # once.
         self.wake: Callable[[], None] | None = None
+        # Told what has just been promised, in the flusher's role; and that nothing more will be.
+        # `on_promise` must not raise. Set while somebody watches.
+        self.on_promise: Callable[[Batch], None] | None = None
+        self.on_end: Callable[[], None] | None = None
         self.closed = False
         # Written under exclusive, read under any mode:
         self.applied_lsn = applied_lsn
@@ -119,6 +124,11 @@ class Engine:
         """The store of a database opened for writing."""
         assert self._store is not None
         return self._store
+
+    @property
+    def reads_only(self) -> bool:
+        """Whether this database was opened for reading."""
+        return self._store is None
 
     def check_writable(self) -> None:
         """Raise `ReadOnlyError` if this database was opened for reading."""
@@ -279,11 +289,20 @@ class Engine:
     def _flush(self) -> int:
         with self._buffer_mutex:
             batch = self.store.take()
-        written = self.store.write(batch)
-        return self.store.sync() if self._sync_at_commit else written
+        promised = self.store.write(batch)
+        if self._sync_at_commit:
+            promised = self.store.sync()
+        if self.on_promise is not None:
+            self.on_promise(batch)
+        return promised
 
     def _failed(self, _error: BaseException) -> None:
         self.refusal = self._dead
+        self._end()
+
+    def _end(self) -> None:
+        if self.on_end is not None:
+            self.on_end()
 
     def wait(self, lsn: int) -> None:
         """Return when everything up to `lsn` is promised."""
@@ -395,13 +414,14 @@ class Engine:
         if self.closed:
             return
         self.refusal = _closed
+        self._end()
         try:
             if self._store is not None:
                 self._store.close()
         finally:
             if self.rules is not None:
                 self.rules.close()
-            self._directory.close()
+            self.directory.close()
             # Not before: what there was no memory to close is closed by the next try.
             self.closed = True
 

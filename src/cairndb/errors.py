@@ -130,5 +130,29 @@ class DatabaseFailed(CairnError):  # noqa: N818  names the state of the database
     """
 
 
+class Compacted(UsageError):  # noqa: N818  names the state of the history
+    """The past that was asked for isn't kept any more: begin at `oldest_lsn`, or anew.
+
+    Args:
+        message: with the database and what to do.
+        oldest_lsn: the oldest state that the log still leads on from.
+    """
+
+    def __init__(self, message: str, oldest_lsn: int) -> None:
+        super().__init__(message, oldest_lsn)
+        self.oldest_lsn = oldest_lsn
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class UnknownPosition(UsageError):  # noqa: N818  names the state of the history
+    """A position that isn't in this history: its LSN isn't there, or is another update.
+
+    A tail that was lost, a restored copy or another database can be why. What was learnt up to
+    there may never have been: begin anew.
+    """
+
+
 class LockTimeout(CairnError, TimeoutError):  # noqa: N818  as TimeoutError's own subclasses in use
     """A lock wasn't to be had within the time that the caller gave."""

@@ -252,8 +252,12 @@ class Background:
         """Whether there is a thread; once poked there is, but where none can be had."""
         return self._thread is not None
 
-    def stop(self) -> None:
-        """End the thread, after the call under way; poking is without effect from now on."""
+    def stop(self, seconds: float | None = None) -> None:
+        """End the thread, after the call under way; poking is without effect from now on.
+
+        Args:
+            seconds: to wait for that at most; None for as long as it takes.
+        """
         with self._mutex:
             self._stopped = True
             for gate in (self._gate, self._end):
@@ -261,7 +265,7 @@ class Background:
                     gate.release()
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join()
+            thread.join(seconds)
 
     def _loop(self) -> None:
         while not self._stopped:

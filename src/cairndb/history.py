@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cairndb import codec
 from cairndb.chain import Position
 from cairndb.checkpoint import Checkpoint, checkpoint_name, parse_checkpoint_name
-from cairndb.errors import CorruptError, UsageError
+from cairndb.errors import Compacted, CorruptError, UsageError
 from cairndb.fold import Fold
 from cairndb.frame import FrameReader
 from cairndb.log import running_checksum
@@ -84,7 +84,8 @@ def read_at(directory: Directory, at: At) -> Reading | Still:
         A reading that ends there; `close` it.
 
     Raises:
-        UsageError: that moment isn't kept, or is yet to come.
+        Compacted: that moment isn't kept.
+        UsageError: it is yet to come.
         CorruptError: a file that is needed is damaged.
     """
     lsn = at if isinstance(at, int) else lsn_at(directory, at)
@@ -96,8 +97,25 @@ def read_at(directory: Directory, at: At) -> Reading | Still:
     return read_chain(directory, at_lsn=lsn)
 
 
-def _check_kept(directory: Directory, lsn: int) -> None:
-    """Raise UsageError if the log doesn't lead to an LSN any more."""
+class _Kept(NamedTuple):
+    """How far back the log leads."""
+
+    bases: list[int]
+    """The LSNs that the fold can begin at."""
+    closed: list[int]
+    """Those of barriers whose state is gone: no fold leads over them."""
+    first: int
+    """The first LSN in the log."""
+    checkpoints: list[int]
+
+    @property
+    def oldest(self) -> int:
+        """The oldest LSN from which the log leads on."""
+        after = max(self.closed, default=0)
+        return max(min((base for base in self.bases if base >= after), default=self.first), 1)
+
+
+def _kept(directory: Directory) -> _Kept:
     with closing(read_chain(directory)) as reading:
         headers = [segment.header for segment in reading.recovered.chain.segments]
     first = headers[0].first_lsn
@@ -105,15 +123,32 @@ def _check_kept(directory: Directory, lsn: int) -> None:
     bases = [base for base in ([0] if first == 1 else []) + checkpoints if base + 1 >= first]
     # A crash may have undone the removal of a barrier's log, and not that of its checkpoint.
     closed = [h.first_lsn for h in headers if h.barrier and h.first_lsn not in checkpoints]
-    base = max((base for base in bases if base <= lsn), default=lsn)
-    if lsn >= max(min(bases, default=first), 1) and not any(base < c <= lsn for c in closed):
-        return
-    after = max(closed, default=0)
-    oldest = max(min((base for base in bases if base >= after), default=first), 1)
-    alone = [str(each) for each in checkpoints if each < oldest]
-    raise UsageError(
-        f"{directory.path} goes back to LSN {oldest}, and LSN {lsn} was asked for"
-        + (f"; single states before it: {', '.join(alone)}" if alone else "")
+    return _Kept(bases, closed, first, checkpoints)
+
+
+def _check_kept(directory: Directory, lsn: int) -> None:
+    """Raise Compacted if the log doesn't lead to an LSN any more."""
+    kept = _kept(directory)
+    base = max((base for base in kept.bases if base <= lsn), default=lsn)
+    low = max(min(kept.bases, default=kept.first), 1)
+    if lsn < low or any(base < each <= lsn for each in kept.closed):
+        raise compacted(directory, lsn, kept)
+
+
+def compacted(directory: Directory, lsn: int, kept: _Kept | None = None) -> Compacted:
+    """The error for a moment from which the log doesn't lead on any more.
+
+    Args:
+        directory: not locked.
+        lsn: of the moment.
+        kept: what there is; None to look.
+    """
+    kept = kept or _kept(directory)
+    oldest = kept.oldest
+    alone = [str(each) for each in kept.checkpoints if each < oldest]
+    states = f"; single states before it: {', '.join(alone)}" if alone else ""
+    return Compacted(
+        f"{directory.path} goes back to LSN {oldest}, and LSN {lsn} was asked for{states}", oldest
     )
 
 

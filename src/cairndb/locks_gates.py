@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import Final, Protocol
@@ -31,6 +32,12 @@ def closed_gate() -> threading.Lock:
     gate = threading.Lock()
     gate.acquire()
     return gate
+
+
+def open_gate(gate: Gate) -> None:
+    """Have whoever waits at a gate go on; for gates that more than one may open."""
+    with contextlib.suppress(RuntimeError):  # it is open already
+        gate.release()
 
 
 def wait_at(gate: threading.Lock, until: float | None = None) -> bool:

@@ -2,10 +2,11 @@
 
 Kept are the last two checkpoints that are known to be whole, and the log after the older of them:
 one bad checkpoint loses nothing. Readers hold the file they began with (see `File.hold`); that one
-stays, with everything after it. A pinned checkpoint stays, without any log, until `forgetting` lets
-it go. A crash may undo any of
-these removals, whatever their order: recovery begins at the newest
-whole checkpoint, and doesn't look at what is older than it needs.
+stays, with everything after it. So do those who follow the log, here or beside, the segment that
+they read next; but of them that lag too far nobody waits for the slowest, or a process that was
+forgotten would fill the disk. A pinned checkpoint stays, without any log, until
+`forgetting` lets it go. A crash may undo any of these removals, whatever their order: recovery
+begins at the newest whole checkpoint, and doesn't look at what is older than it needs.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ def retire(
     *,
     retention: Retention,
     now: int,
+    needed_lsn: int | None = None,
+    held_bytes_max: int = 1 << 62,
 ) -> set[str]:
     """Remove what is older than needed, and the temporary files of helpers that are gone.
 
@@ -44,6 +47,8 @@ def retire(
         superseded: segments off the chain that nothing needs.
         retention: what to keep besides.
         now: in microseconds.
+        needed_lsn: somebody in this process reads the log after it; None if nobody does.
+        held_bytes_max: how much log is kept at most for those who follow it.
 
     Returns:
         The names that are gone.
@@ -64,14 +69,30 @@ def retire(
             and not remove(directory, name, gone)
         ):
             keep_lsn = min(keep_lsn, lsn)
+    lag_lsn = _lag(directory, segments, held_bytes_max)
+    if needed_lsn is not None:
+        keep_lsn = min(keep_lsn, max(needed_lsn, lag_lsn))
+    for segment in superseded:
+        if not remove(directory, segment.name, gone):
+            # Who follows it will find what comes next in the segments that superseded it.
+            keep_lsn = min(keep_lsn, max(segment.header.first_lsn - 1, lag_lsn))
     if any(s.header.barrier and s.header.first_lsn == keep_lsn for s in segments):
         keep_lsn -= 1  # that segment says that its checkpoint counts
-    for segment in superseded:
-        remove(directory, segment.name, gone)
     for segment, successor in pairwise(segments):
-        if successor.header.first_lsn > keep_lsn + 1 or not remove(directory, segment.name, gone):
+        end = successor.header.first_lsn - 1
+        if end > keep_lsn or not remove(directory, segment.name, gone, held=end <= lag_lsn):
             break
     return gone
+
+
+def _lag(directory: Directory, segments: Sequence[Segment], bytes_max: int) -> int:
+    """The LSN after which the log takes about so many bytes; 0 if all of it takes less."""
+    total = 0
+    for _, successor in reversed(list(pairwise(segments))):
+        total += _size(directory, successor.name)
+        if total > bytes_max:
+            return successor.header.first_lsn - 1
+    return 0
 
 
 def kept_history(
@@ -154,8 +175,8 @@ def _is_pinned(directory: Directory, name: str) -> bool:
         return False
 
 
-def remove(directory: Directory, name: str, gone: set[str]) -> bool:
-    """Remove a file unless a reader holds it; whether it is gone."""
+def remove(directory: Directory, name: str, gone: set[str], *, held: bool = False) -> bool:
+    """Remove a file, unless a reader holds it and that counts; whether it is gone."""
     try:
         file = directory.open(name)
     except FileNotFoundError:
@@ -163,7 +184,7 @@ def remove(directory: Directory, name: str, gone: set[str]) -> bool:
         return True
     try:
         # Held exclusively meanwhile: a reader that comes now sees that, and starts over.
-        if not file.hold(exclusive=True):
+        if not (file.hold(exclusive=True) or held):
             return False
         directory.remove(name)
     finally:

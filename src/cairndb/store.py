@@ -323,17 +323,17 @@ class Store(Appender):
 
     def _retire(self) -> None:
         """Remove what nobody needs any more. What a crash leaves of it is removed the next time."""
-        kept = [position for position, _ in self._checkpoints[-2:]]
         del self._checkpoints[:-2]
-        # Before this owner has a segment, the newest of the last one may hold the tail.
-        superseded = self.superseded if self._live is not None else []
         gone = retirement.retire(
             self.directory,
-            [position.lsn for position in kept],
+            [position.lsn for position, _ in self._checkpoints],
             self.segments,
-            superseded,
+            # Before this owner has a segment, the newest of the last one may hold the tail.
+            self.superseded if self._live is not None else [],
             retention=self.options.retention,
             now=self.clock(),
+            needed_lsn=self.needed_lsn(),
+            held_bytes_max=self.options.held_bytes_max,
         )
         self.segments = [segment for segment in self.segments if segment.name not in gone]
         self.superseded = [segment for segment in self.superseded if segment.name not in gone]

@@ -26,7 +26,7 @@ from cairndb.difference import Difference, array_differences, differences
 from cairndb.fold import encoded, hashable, opened
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from msgspec import Raw
 
@@ -35,14 +35,19 @@ if TYPE_CHECKING:
     from cairndb.fold import Fold
     from cairndb.pattern import Pattern, Walk
 
+    Differ = Callable[[Raw, Raw, Path], Iterator[Difference]]
 
-def apply(fold: Fold, operations: Sequence[Operation], pattern: Pattern) -> list[Difference]:
+
+def apply(
+    fold: Fold, operations: Sequence[Operation], pattern: Pattern, differ: Differ = differences
+) -> list[Difference]:
     """Apply an entry to a fold, and tell what that changed under a pattern.
 
     Args:
         fold: as before the entry; afterwards as after it.
         operations: of the entry. A BARRIER has none to apply: see `compare`.
         pattern: which paths are asked for.
+        differ: tells the smallest parts that differ, for a pattern that ends in `**`.
 
     Returns:
         Each path whose value differs, in the order of the operations.
@@ -53,18 +58,21 @@ def apply(fold: Fold, operations: Sequence[Operation], pattern: Pattern) -> list
     spots = _spots(operations, pattern)
     before = _Seen(fold.root, spots, pattern)
     fold.apply(operations)
-    return list(_compared(before, _Seen(fold.root, spots, pattern)))
+    return list(_compared(before, _Seen(fold.root, spots, pattern), differ))
 
 
-def compare(before: Raw | None, after: Raw | None, pattern: Pattern) -> list[Difference]:
+def compare(
+    before: Raw | None, after: Raw | None, pattern: Pattern, differ: Differ = differences
+) -> list[Difference]:
     """What differs under a pattern between two whole states.
 
     Args:
         before: the earlier state, encoded; None where there was none.
         after: the later one.
         pattern: which paths are asked for.
+        differ: as for `apply`.
     """
-    return list(_between(before, after, pattern.start, ()))
+    return list(_between(before, after, pattern.start, (), differ))
 
 
 @dataclass
@@ -150,29 +158,31 @@ def _part(parts: dict[Any, Any] | list[Any], step: Any) -> Any:
     return parts[step] if type(step) is int and 0 <= step < len(parts) else None
 
 
-def _compared(before: _Seen, after: _Seen) -> Iterator[Difference]:
+def _compared(before: _Seen, after: _Seen, differ: Differ) -> Iterator[Difference]:
     for path, (walk, whole, old) in before.values.items():
         new = after.values[path][2]
         if whole:
-            yield from _between(old, new, walk, path)
+            yield from _between(old, new, walk, path, differ)
         elif not _same(old, new):
             yield Difference(path, old, new)
     for path, (walk, first, olds) in before.tails.items():
         news = after.tails[path][2]
         if walk.matched and walk.pattern.is_deep:
-            yield from array_differences(olds, news, path, first)
+            yield from array_differences(olds, news, path, first, differ)
             continue
         for position, (old, new) in enumerate(zip_longest(olds, news), first):
-            yield from _between(old, new, walk.down(position), (*path, position))
+            yield from _between(old, new, walk.down(position), (*path, position), differ)
 
 
-def _between(before: Raw | None, after: Raw | None, walk: Walk, path: Path) -> Iterator[Difference]:
+def _between(
+    before: Raw | None, after: Raw | None, walk: Walk, path: Path, differ: Differ
+) -> Iterator[Difference]:
     """What differs at a path, and below it."""
     if walk.is_over or _same(before, after):
         return
     if walk.matched:
         if walk.pattern.is_deep and before is not None and after is not None:
-            yield from differences(before, after, path)
+            yield from differ(before, after, path)
         else:
             yield Difference(path, before, after)
         if walk.pattern.is_deep:
@@ -180,7 +190,8 @@ def _between(before: Raw | None, after: Raw | None, walk: Walk, path: Path) -> I
     if walk.leads_on:
         olds, news = _parts(before), _parts(after)
         for step in _steps(olds, news, walk.wanted()):
-            yield from _between(olds.get(step), news.get(step), walk.down(step), (*path, step))
+            below = walk.down(step)
+            yield from _between(olds.get(step), news.get(step), below, (*path, step), differ)
 
 
 def _same(before: Raw | None, after: Raw | None) -> bool:
