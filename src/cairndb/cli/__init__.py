@@ -3,6 +3,7 @@
     reading    get, ls, tree
     writing    set, del, checkpoint
     history    log
+    watching   watch
     past       diff
     rewinding  rewind
     forgetting forget
@@ -40,6 +41,7 @@ from cairndb.cli import (
     reading,
     rewinding,
     schemas,
+    watching,
     writing,
 )
 from cairndb.errors import (
@@ -74,6 +76,7 @@ _commands: dict[str, Callable[..., None]] = {
     "set": writing.set_value,
     "del": writing.delete,
     "log": history.log,
+    "watch": watching.watch,
     "diff": past.diff,
     "rewind": rewinding.rewind,
     "forget": forgetting.forget,
