@@ -105,7 +105,8 @@ class Follower:
         self._directory = directory
         self._promised = promised
         self._looks = 0
-        self._seen: tuple[int, bytes] | None = None
+        # What stood where the next frame would be, in this look and the one before.
+        self._found = self._seen = (0, b"")
         self._database: UUID | None = None
         self._place: _Place | None = None
         self.headers: list[SegmentHeader] = []
@@ -143,6 +144,7 @@ class Follower:
         place = self._place
         assert place is not None
         head = place.file.read(place.offset, HEAD_BYTES)
+        self._found = place.offset, head
         if place.limit is None and not head.strip(b"\0"):
             return None
         payloads: list[tuple[int, list[bytes]]] = []
@@ -193,14 +195,14 @@ class Follower:
         assert place is not None
         if place.limit is not None:
             return True
-        seen = place.offset, place.file.read(place.offset, HEAD_BYTES)
-        self._looks = self._looks + 1 if seen == self._seen else 1
-        self._seen = seen
-        if not seen[1].strip(b"\0") and self._looks % _LOOKS_PER_LISTING:
+        self._looks = self._looks + 1 if self._found == self._seen else 1
+        self._seen = self._found
+        nothing = not self._found[1].strip(b"\0")
+        if nothing and self._looks % _LOOKS_PER_LISTING:
             return False
         if _newest(self._directory.names()) != place.segment.name:
             return True
-        if seen[1].strip(b"\0") and self._promised is None and self._looks == _LOOKS_PER_LISTING:
+        if not nothing and self._promised is None and self._looks == _LOOKS_PER_LISTING:
             # Torn or damaged: recovery knows, and raises CorruptError.
             read_chain(self._directory).close()
         return False
