@@ -51,7 +51,7 @@ def test_what_matches_is_what_the_wildcards_say(steps: list[str], path: list[Any
     if any(means(steps, each) for each in longer):
         assert walk.leads_on
     assert walk.is_over == (not walk.matched and not walk.leads_on)
-    wanted = walk.wanted()
+    wanted = walk.wanted
     for step in ("a", "b", 1, "1", "*", "**", ""):
         assert wanted is None or step in wanted or walk.down(step).is_over
     if pattern.is_deep and walk.matched:

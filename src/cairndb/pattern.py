@@ -25,13 +25,14 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from cairndb import codec
 from cairndb.notation import WILDCARDS, escape, key_from_text, parse_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 ONE, MANY = WILDCARDS
 
@@ -68,7 +69,7 @@ class Pattern:
         """The pattern that a text stands for; every text is one."""
         return cls(tuple(s if s in WILDCARDS else _exact(s) for s in parse_path(text)))
 
-    @property
+    @cached_property
     def start(self) -> Walk:
         """The root, seen from this pattern."""
         return Walk(self, self.closure([0]))
@@ -108,32 +109,44 @@ class Pattern:
         return "/" + "/".join(steps)
 
 
-@dataclass(frozen=True)
 class Walk:
     """How a path that leads down from the root stands to a pattern.
 
     Args:
         pattern: which.
         places: the steps of the pattern that may come next; its length is its end.
+
+    Attributes:
+        matched: whether the path itself is meant.
+        leads_on: whether something below the path may be meant.
+        is_over: whether neither the path nor anything below it can be meant.
+        wanted: the only keys and positions that can lead on; None where any can.
     """
 
-    pattern: Pattern
-    places: frozenset[int]
+    __slots__ = (
+        "_below",
+        "_exact",
+        "_places",
+        "is_over",
+        "leads_on",
+        "matched",
+        "pattern",
+        "wanted",
+    )
 
-    @property
-    def matched(self) -> bool:
-        """Whether the path itself is meant."""
-        return len(self.pattern.steps) in self.places
-
-    @property
-    def leads_on(self) -> bool:
-        """Whether something below the path may be meant."""
-        return any(place < len(self.pattern.steps) for place in self.places)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether neither the path nor anything below it can be meant."""
-        return not self.places
+    def __init__(self, pattern: Pattern, places: frozenset[int]) -> None:
+        self.pattern = pattern
+        self._places = places
+        self.matched = len(pattern.steps) in places
+        following = [pattern.steps[place] for place in places if place < len(pattern.steps)]
+        self.leads_on = bool(following)
+        self.is_over = not places
+        self._exact = [step for step in following if isinstance(step, Exact)]
+        meanings = frozenset[Any]().union(*(step.meanings for step in self._exact))
+        self.wanted = meanings if len(self._exact) == len(following) else None
+        # What lies below depends on nothing but which of the exact steps are met: found once, since
+        # a state is walked at all its keys.
+        self._below: dict[tuple[bool, ...], Walk] = {}
 
     def down(self, step: Any) -> Walk:
         """The path with one more step.
@@ -141,25 +154,26 @@ class Walk:
         Args:
             step: a key or position, as stored or as Python has it.
         """
-        pattern, key = self.pattern, stored_step(step)
-        reached = []
-        for place in self.places:
-            for wanted in pattern.steps[place : place + 1]:
-                if wanted == MANY:
-                    reached.append(place)
-                elif wanted == ONE or (isinstance(wanted, Exact) and key in wanted.meanings):
-                    reached.append(place + 1)
-        return Walk(pattern, pattern.closure(reached))
+        exact = self._exact
+        met: tuple[bool, ...] = ()
+        if exact:
+            key = stored_step(step)
+            met = tuple([key in each.meanings for each in exact])
+        below = self._below.get(met)
+        if below is None:
+            reached = self._reached(
+                {each for each, is_met in zip(exact, met, strict=True) if is_met}
+            )
+            below = self._below[met] = Walk(self.pattern, self.pattern.closure(reached))
+        return below
 
-    def wanted(self) -> frozenset[Any] | None:
-        """The only keys and positions that can lead on; None where any can."""
-        found = frozenset[Any]()
-        for place in self.places:
-            for step in self.pattern.steps[place : place + 1]:
-                if not isinstance(step, Exact):
-                    return None
-                found |= step.meanings
-        return found
+    def _reached(self, met: set[Exact]) -> Iterator[int]:
+        for place in self._places:
+            for wanted in self.pattern.steps[place : place + 1]:
+                if wanted == MANY:
+                    yield place
+                elif wanted == ONE or wanted in met:
+                    yield place + 1
 
 
 def _exact(text: str) -> Exact:

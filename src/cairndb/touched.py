@@ -189,7 +189,7 @@ def _between(
             return
     if walk.leads_on:
         olds, news = _parts(before), _parts(after)
-        for step in _steps(olds, news, walk.wanted()):
+        for step in _steps(olds, news, walk.wanted):
             below = walk.down(step)
             yield from _between(olds.get(step), news.get(step), below, (*path, step), differ)
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections import deque
+from bisect import bisect_right
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from cairndb.locks_gates import Mutex
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 BUFFER_BYTES_MAX: Final = 1 << 20
 
+_before_lsn = attrgetter("before_lsn")
+
 
 class Hub:
     """What was promised last, and who is to be told of more.
@@ -44,7 +47,7 @@ class Hub:
         self._bytes_max = buffer_bytes_max
         self._mutex = Mutex()
         # Guarded by the mutex:
-        self._runs: deque[Run] = deque()
+        self._runs: list[Run] = []
         self._bytes = 0
         self._sources: weakref.WeakSet[OwnSource] = weakref.WeakSet()
         self._listeners: list[Callable[[], None]] = []
@@ -83,15 +86,23 @@ class Hub:
             if size <= self._bytes_max:
                 runs.append(Run(batch.first_lsn - 1, batch.entries))
                 self._bytes += size
-            while self._bytes > self._bytes_max:
-                self._bytes -= sum(map(len, runs.popleft().entries))
+            if self._bytes > self._bytes_max:
+                self._drop_half()
+
+    def _drop_half(self) -> None:  # at once, so that most updates have nothing to drop
+        count = size = 0
+        while self._bytes - size > self._bytes_max // 2 and count < len(self._runs) - 1:
+            size += sum(map(len, self._runs[count].entries))
+            count += 1
+        del self._runs[:count]
+        self._bytes -= size
 
     def run_after(self, lsn: int) -> Run | None:
         """A run with the entry after an LSN, and maybe some before it; None if it isn't kept."""
         with self._mutex:
-            for run in reversed(self._runs):
-                if run.before_lsn <= lsn:
-                    return run if lsn < run.last_lsn else None
+            index = bisect_right(self._runs, lsn, key=_before_lsn) - 1
+            if index >= 0 and lsn < self._runs[index].last_lsn:
+                return self._runs[index]
         return None
 
     def wake(self) -> None:

@@ -107,7 +107,7 @@ class Scope:
 
 def _wanted(walk: Walk) -> frozenset[Any] | None:
     """The only steps that lead on; None where all of what is there is kept."""
-    return None if walk.matched else walk.wanted()
+    return None if walk.matched else walk.wanted
 
 
 def _narrowed(value: Raw, walk: Walk, tags: frozenset[str]) -> Raw:
