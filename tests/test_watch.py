@@ -210,6 +210,18 @@ def test_a_set_is_one_value(db: cairndb.Database[Bank]) -> None:
     assert seen(watch) == [("update", 3, [("/accounts/alice/tags", set(), {"a", "b"})])]
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    ["/acounts/*", "/accounts/*/balanc", "/steps/first", "/steps/0/0", "/shape/size", "/by_id/x"],
+)
+def test_a_misspelt_pattern_is_refused(db: cairndb.Database[Bank], pattern: str) -> None:
+    """No path of the declared types could ever match it; `**` may be anything."""
+    with pytest.raises(UsageError, match="is no path that is declared"):
+        db.watch(pattern)
+    for good in ("/", "/by_id/*", "/shape/color", "/steps/*", "/**/balance", "/*/*/*"):
+        db.watch(good).close()
+
+
 def test_bookmarks_tell_how_far_it_got(db: cairndb.Database[Bank]) -> None:
     """Where there are updates and none that matches; not where there are none."""
     watch = db.watch("/accounts/bob", bookmarks=0)

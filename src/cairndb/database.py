@@ -179,6 +179,7 @@ class Database(Generic[R]):
         Raises:
             Compacted: the log doesn't go back to `since` any more.
             UnknownPosition: `since` isn't in this history.
+            UsageError: no declared type has a path that the pattern could mean.
         """
         self._engine.check_usable()
         wish = Wish(pattern, since, initial, timeout, bookmarks)

@@ -61,6 +61,7 @@ def watch_own(hub: Hub, wish: Wish) -> Watch:
     wish.check()
     engine, pattern = hub.engine, Pattern.parse(wish.pattern)
     reading = Typed(engine.tree.kind)
+    reading.check(pattern)
     start = None if wish.since is None else parse_position(wish.since)
     source = OwnSource(hub)
     try:
@@ -86,6 +87,7 @@ def watch_beside(engine: Engine, wish: Wish) -> Watch:
     wish.check()
     kind, pattern = engine.tree.kind, Pattern.parse(wish.pattern)
     reading = Typed(kind)
+    reading.check(pattern)
     start = Start(engine.applied_lsn, None)
     if wish.since is not None:
         start = parse_position(wish.since)

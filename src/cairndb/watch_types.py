@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from cairndb import codec
 from cairndb.difference import Difference, array_differences, differences
-from cairndb.errors import ValidationError
+from cairndb.errors import UsageError, ValidationError
 from cairndb.fold import Fold, opened
 from cairndb.kinds import AnyKind, DictKind, ListKind, RecordKind, UnionKind, reachable
+from cairndb.pattern import MANY, Exact
 from cairndb.watch_items import ValueChange
 from cairndb.watch_scope import tags_of
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from cairndb.errors import Path
     from cairndb.kinds import Kind
+    from cairndb.pattern import Pattern, Step
 
 
 class Reading(Protocol):
@@ -84,6 +86,23 @@ class Typed:
         self._fold = Fold()
         # By path, what is directly below; until the next update.
         self._opened: dict[Path, Any] = {}
+
+    def check(self, pattern: Pattern) -> None:
+        """Refuse a pattern that no path of the declared types can match: it is misspelt.
+
+        Raises:
+            UsageError: with the step that isn't declared.
+        """
+        kinds: list[Kind] = [self._kind]
+        for step in pattern.steps:
+            if step == MANY:
+                return
+            found = [below for kind in kinds for below in _parts(kind, step)]
+            if not found:
+                names = ", ".join(dict.fromkeys(kind.name for kind in kinds))
+                text = step if isinstance(step, str) else step.text
+                raise UsageError(f"{pattern} is no path that is declared: {names} has no {text!r}")
+            kinds = list({id(kind): kind for kind in found}.values())
 
     def begin(self, fold: Fold) -> None:
         """See `Reading`."""
@@ -213,6 +232,19 @@ def _below(kind: Kind, step: Any) -> tuple[Kind, Any] | None:
         except ValidationError:
             return None
     return (kind.item, step) if isinstance(kind, ListKind) and type(step) is int else None
+
+
+def _parts(kind: Kind, step: Step) -> Iterator[Kind]:
+    """The kinds of what a step of a pattern may mean."""
+    for member in kind.members if isinstance(kind, UnionKind) else (kind,):
+        if isinstance(member, AnyKind):
+            yield member
+        elif isinstance(step, Exact):
+            yield from (found[0] for each in step.meanings if (found := _below(member, each)))
+        elif isinstance(member, RecordKind):
+            yield from (field.kind for field in member.fields.values())
+        elif isinstance(member, DictKind | ListKind):
+            yield member.value if isinstance(member, DictKind) else member.item
 
 
 def _all_below(kind: Kind, step: Any) -> Iterator[tuple[Kind, Any]]:

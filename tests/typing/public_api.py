@@ -95,3 +95,20 @@ def typed_by_the_index(bank: Bank) -> None:
     assert_type(bank.by_balance.keys(), list[tuple[int, str]])
     assert_type(bank.by_balance.range((5, ""), None, reverse=True), list[Account])
     bank.by_owner[5]  # type: ignore[index]  # pyright: ignore[reportArgumentType]
+
+
+def watches_give_changes() -> None:
+    """A watch is an iterator of items, whose values are of whatever stands at their paths."""
+    db = cairndb.open("bank.cairn", Bank)
+    with db.watch("/accounts/*/balance", initial=True, timeout=1.0) as watch:
+        assert_type(watch, cairndb.Watch)
+        for change in watch:
+            assert_type(change, cairndb.Change)
+            assert_type(change.position, str)
+            assert_type(change.changes, tuple[cairndb.ValueChange, ...])
+        assert_type(watch.poll(), cairndb.Change | None)
+    db.watch(since="4711-1b2e9ab0")
+    db.watch(since=4711)
+    db.watch(since=1.5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    subscription = db.on_commit("/**", lambda change: change.lsn)
+    assert_type(subscription, cairndb.Subscription)

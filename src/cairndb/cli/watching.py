@@ -49,10 +49,11 @@ def watch(
     ] = None,
     json: Annotated[bool, Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """Show what changes under a pattern, update by update, as soon as it is on disk.
+    """Show what changes under a pattern, as it happens.
 
-    In a pattern * is any step, ** any number of them. Goes on until it is interrupted, whoever has
-    the database open meanwhile. With --since nothing is left out, as far back as the log is kept.
+    Each update is shown as soon as it is on disk. In a pattern * is any step, ** any number of
+    them. Goes on until it is interrupted, whoever has the database open meanwhile. With --since
+    nothing is left out, as far back as the log is kept.
 
     Example: cairn watch bank.cairn '/accounts/*/balance' --timeout 1
     """
