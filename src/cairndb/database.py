@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import warnings
 import weakref
@@ -19,15 +18,12 @@ from typing import (
 
 from cairndb.backup import back_up_to
 from cairndb.calls import call_of, mode_of, result_of
-from cairndb.errors import CairnError, DatabaseFailed, UsageError
+from cairndb.database_watching import Watching, inside_block
+from cairndb.errors import CairnError
 from cairndb.flusher_async import in_thread
 from cairndb.forgetting import forget
-from cairndb.locks_holders import would_block
 from cairndb.transaction import Update, View
 from cairndb.transaction_async import AsyncUpdate, AsyncView
-from cairndb.watch_calls import Subscription, Subscriptions
-from cairndb.watch_hub import Hub
-from cairndb.watch_start import Wish, watch_beside, watch_own
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,8 +33,6 @@ if TYPE_CHECKING:
     from cairndb.forgetting import Pinned
     from cairndb.housekeeper import Housekeeper
     from cairndb.identity import Backup
-    from cairndb.watch import Watch
-    from cairndb.watch_items import Change
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -47,7 +41,7 @@ P = ParamSpec("P")
 _engines: Final[weakref.WeakSet[Engine]] = weakref.WeakSet()
 
 
-class Database(Generic[R]):
+class Database(Watching, Generic[R]):
     """An open database; made by `cairndb.open`, closed by `close` or at the end of a `with` block.
 
     It can be used by any number of threads. What a view hands out is the live state: use it inside
@@ -57,22 +51,15 @@ class Database(Generic[R]):
     __slots__ = (
         "__weakref__",
         "_audit",
-        "_engine",
         "_housekeeper",
-        "_hub",
-        "_subscriptions",
-        "path",
     )
 
     def __init__(
         self, engine: Engine, housekeeper: Housekeeper | None, path: str, *, audit: bool
     ) -> None:
-        self._engine = engine
+        super().__init__(engine, path)
         self._housekeeper = housekeeper
         self._audit = audit
-        self._hub = Hub(engine)
-        self._subscriptions = Subscriptions()
-        self.path = path
         _engines.add(engine)
 
     def view(self, *, durable: bool = True, timeout: float | None = None) -> View[R]:
@@ -153,68 +140,6 @@ class Database(Generic[R]):
         async with self.view_async() as root:
             return result_of(method(root, *args, **kwargs), name)
 
-    def watch(
-        self,
-        pattern: str = "/**",
-        *,
-        since: str | int | None = None,
-        initial: bool = False,
-        timeout: float | None = None,
-        bookmarks: float | None = None,
-    ) -> Watch:
-        """The changes under a pattern, as they become durable: `for change in db.watch(...)`.
-
-        Each update that changed something there is one item, in order, without a gap, once. A
-        database opened for reading follows its owner.
-
-        Args:
-            pattern: of paths: exact steps, `*` for any one, `**` for any number.
-            since: the `position` of an item to go on after, or an LSN; None begins now.
-            initial: whether the first item is all that is there now.
-            timeout: seconds without an item that end the iteration; 0 ends it with what is there
-                by now, None waits for ever.
-            bookmarks: seconds after which an item without changes says how far the watch has got,
-                where there are updates and none that matches.
-
-        Raises:
-            Compacted: the log doesn't go back to `since` any more.
-            UnknownPosition: `since` isn't in this history.
-            UsageError: no declared type has a path that the pattern could mean.
-        """
-        self._engine.check_usable()
-        wish = Wish(pattern, since, initial, timeout, bookmarks)
-        if self._engine.reads_only:
-            return watch_beside(self._engine, wish)
-        return watch_own(self._hub, wish)
-
-    def on_commit(
-        self,
-        pattern: str,
-        function: Callable[[Change], object],
-        *,
-        since: str | int | None = None,
-        initial: bool = False,
-    ) -> Subscription:
-        """Call a function with each item of a watch, in order, on a thread of its own.
-
-        It is called after an update is durable, may lag, and may update the database itself. What
-        it raises is logged and counted. `close` delivers what is durable by then, within seconds.
-
-        Args:
-            pattern: of paths, as for `watch`.
-            function: called with one item at a time.
-            since: as for `watch`.
-            initial: as for `watch`.
-
-        Returns:
-            What stops it: `subscription.stop()`.
-
-        Raises:
-            Compacted, UnknownPosition: as `watch`.
-        """
-        watch = self.watch(pattern, since=since, initial=initial)
-        return self._subscriptions.add(Subscription(watch, function, self.path))
-
     def sync(self) -> None:
         """Wait until everything applied so far is on disk, at every durability level.
 
@@ -230,7 +155,7 @@ class Database(Generic[R]):
         self._engine.check_usable()
         self._engine.check_writable()
         if self._engine.lock.holds():
-            raise _inside("sync_async")
+            raise inside_block("sync_async")
         await self._engine.sync_async()
 
     def checkpoint(self) -> int:
@@ -299,8 +224,7 @@ class Database(Generic[R]):
         """What there is on disk and in memory, in numbers; `cairn stats` prints it."""
         self._engine.check_usable()
         found: dict[str, Any] = {"lsn": self.lsn, "durable_lsn": self.durable_lsn}
-        found |= {"watches": self._hub.watched()}
-        found |= self._subscriptions.stats(self._hub.promised_lsn())
+        found |= self._watch_stats()
         if self._housekeeper is not None:
             found |= self._engine.store.stats() | self._housekeeper.stats()
         return found
@@ -331,28 +255,13 @@ class Database(Generic[R]):
         if self._engine.closed:
             return
         if self._engine.lock.holds():
-            raise _inside("close_async")
+            raise inside_block("close_async")
         await in_thread("cairndb close", self.close)
-
-    def _finish_calls(self) -> None:
-        """Let the functions of `on_commit` have what is durable by now."""
-        if not self._subscriptions:
-            return
-        if self._engine.refusal is None and not self._engine.reads_only:
-            with contextlib.suppress(DatabaseFailed):  # which the close itself tells
-                self._engine.sync()
-        self._subscriptions.finish(self._hub.promised_lsn())
 
     def _check(self, name: str) -> None:
         self._engine.check_usable()
         self._engine.check_writable()
         self._check_outside(name)
-
-    def _check_outside(self, name: str) -> None:
-        if self._engine.lock.holds():
-            raise _inside(name)
-        if self._engine.lock.concerns_thread():
-            raise would_block()
 
     def __enter__(self) -> Self:
         return self
@@ -388,10 +297,6 @@ class Database(Generic[R]):
     def __repr__(self) -> str:
         state = "closed" if self._engine.closed else f"at LSN {self.lsn}"
         return f"<cairndb.Database {self.path!r} {state}>"
-
-
-def _inside(name: str) -> UsageError:
-    return UsageError(f"{name}() inside a block of this database: end the block first")
 
 
 def _after_fork_in_child() -> None:

@@ -20,18 +20,17 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from cairndb import draft as drafts
 from cairndb import locks
 from cairndb.errors import DatabaseFailed, ReadOnlyError, UsageError, ValidationError
 from cairndb.flusher import Flusher
-from cairndb.flusher_async import Job, TaskFlusher, in_thread
-from cairndb.kinds import RecordKind
+from cairndb.flusher_async import Job, TaskFlusher
 from cairndb.locks_async import TaskLock
 from cairndb.locks_gates import Mutex
 from cairndb.locks_interrupts import deferred_interrupts
-from cairndb.patch import SET, decode_entries, decode_entry, encode_entry, operation
+from cairndb.patch import decode_entry, encode_entry
 from cairndb.rules import judge
 
 if TYPE_CHECKING:
@@ -97,11 +96,11 @@ class Engine:
         self.flusher.promised_lsn = applied_lsn
         self.task_flusher = TaskFlusher(self.flusher, lambda: self.applied_lsn)
         # Made here: when it is needed there may be no memory.
-        self._dead = self.flusher.failed
+        self.dead = self.flusher.failed
         self._store = store
         self.directory = directory
         self._sync_at_commit = sync_at_commit
-        self._clock = clock
+        self.clock = clock
         # Why this object can't be used any more: makes the error to raise. Set once by close, fork
         # or failure.
         self.refusal: Callable[[], CairnError] | None = None
@@ -115,7 +114,7 @@ class Engine:
         self.closed = False
         # Written under exclusive, read under any mode:
         self.applied_lsn = applied_lsn
-        self._time = time
+        self.time = time
         # Guards the store's buffer: appending, and taking what was appended.
         self._buffer_mutex = Mutex()
 
@@ -183,7 +182,7 @@ class Engine:
         operations = drafts.collect(root)
         if not operations:
             return None
-        now = max(self._clock(), self._time)
+        now = max(self.clock(), self.time)
         entry = encode_entry(now, operations, call)
         prepared = self.tree.resolve(decode_entry(entry).operations)
         return Change(entry, prepared, now, changes)
@@ -199,28 +198,13 @@ class Engine:
                 if self.rules is not None:
                     self.rules.apply(change.noted, self.tree.root)
                 self.applied_lsn = lsn
-                self._time = change.time
+                self.time = change.time
             except BaseException as error:
-                self.refusal = self._dead
+                self.refusal = self.dead
                 self.flusher.fail(error)
                 raise
             change.lsn = lsn
             self.lock.release_exclusive()
-
-    def create(self) -> None:
-        """Write LSN 1, the root with its defaults; only then is a new database there."""
-        kind = self.tree.kind
-        empty = kind.cls() if isinstance(kind, RecordKind) else {}
-        encoded = kind.encode(kind.copy(empty, 0))
-        entry = encode_entry(self._clock(), [operation(SET, (), Raw(encoded))])
-        prepared = self.tree.resolve(decode_entry(entry).operations)
-        work = self.work_for_room(len(entry))
-        if work is not None:
-            self.flusher.run(work)
-        self.applied_lsn = self.store.append(entry)
-        self.tree.apply(prepared)
-        self.derive(strict=True)
-        self.sync()
 
     def derive(self, *, strict: bool) -> None:
         """Make indexes from the state.
@@ -233,34 +217,6 @@ class Engine:
         """
         if self.rules is not None and self.tree.root is not None:
             self.rules.build(self.tree.root, strict=strict)
-
-    def bring_tail(self, deadline: float | None) -> None:
-        """Apply the updates that there was no room to write again when the database was opened.
-
-        Raises:
-            DiskFull: there is still no room.
-        """
-        store = self.store
-        if store.tail_missing is None:
-            return
-        self.lock.upgrade(deadline)
-        with deferred_interrupts():
-            self.flusher.run(store.start)
-            if store.tail_missing is not None:
-                raise store.tail_missing
-            try:
-                for first_lsn, count, payload in store.tail_frames():
-                    for entry in decode_entries(payload, count):
-                        self.tree.apply(self.tree.resolve(entry.operations))
-                        self._time = entry.time
-                    self.applied_lsn = first_lsn + count - 1
-                self.derive(strict=False)
-                self.flusher.promised_lsn = self.applied_lsn
-            except BaseException as error:
-                self.refusal = self._dead
-                self.flusher.fail(error)
-                raise
-        self.lock.downgrade()
 
     def work_for_room(self, entry_bytes: int) -> Callable[[], None] | None:
         """What has to be done in the flusher's role before so much is appended; None if nothing.
@@ -297,7 +253,7 @@ class Engine:
         return promised
 
     def _failed(self, _error: BaseException) -> None:
-        self.refusal = self._dead
+        self.refusal = self.dead
         self._end()
 
     def _end(self) -> None:
@@ -324,23 +280,6 @@ class Engine:
         except BaseException:
             job.withdraw(lambda: None)
             raise
-
-    async def bring_tail_async(self, deadline: float | None) -> None:
-        """As `bring_tail`, before the update lock is taken: in a thread that holds it meanwhile.
-
-        The task must not hold it: its thread's views would be let in beside what is applied.
-        """
-        if self.store.tail_missing is not None:
-            await in_thread("cairndb tail", lambda: self._bring_tail_alone(deadline))
-
-    def _bring_tail_alone(self, deadline: float | None) -> None:
-        holder = locks.current_holder()
-        try:
-            self.lock.acquire_update(deadline)
-            self.check_usable()
-            self.bring_tail(deadline)
-        finally:
-            self.lock.release_update(holder)
 
     def sync(self) -> None:
         """Write and sync what was applied, and write down that it is durable, at every level."""

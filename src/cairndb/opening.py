@@ -15,6 +15,7 @@ from cairndb import files, ownership
 from cairndb.barrier import put_barrier
 from cairndb.conversion import convert
 from cairndb.engine import Engine, now_microseconds
+from cairndb.engine_starting import create as create_content
 from cairndb.errors import CairnError, CorruptError, ValidationError
 from cairndb.fold import Fold
 from cairndb.history import At, Still, read_at
@@ -314,7 +315,7 @@ def own(
         )
         engine.derive(strict=True)
         if store.created:
-            engine.create()
+            create_content(engine)
     except BaseException:
         with contextlib.suppress(OSError):
             store.close()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from cairndb import draft as drafts
 from cairndb import locks
+from cairndb.engine_starting import bring_tail
 from cairndb.errors import UsageError
 from cairndb.locks_gates import deadline_after
 from cairndb.locks_interrupts import deferred_interrupts
@@ -151,7 +152,7 @@ class Update(Ended[R]):
             engine.lock.acquire_update(deadline, self._held)
             engine.check_usable()
             if engine.store.tail_missing is not None:
-                engine.bring_tail(deadline)
+                bring_tail(engine, deadline)
             self._root = engine.begin()
             root: R = self._root
             return root  # noqa: TRY300  inside, so that an interrupt here is seen too

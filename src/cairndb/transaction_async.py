@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from cairndb import draft as drafts
+from cairndb.engine_starting import bring_tail_async
 from cairndb.flusher_async import Job
 from cairndb.locks_gates import deadline_after
 from cairndb.locks_interrupts import deferred_interrupts
@@ -184,7 +185,7 @@ class AsyncUpdate(EndedUpdate[R]):
             raise used()
         holder = engine.lock.check_update_async()
         deadline = deadline_after(self._timeout)
-        await engine.bring_tail_async(deadline)
+        await bring_tail_async(engine, deadline)
         held = [holder]
         self._held = held
         try:

@@ -267,7 +267,7 @@ class Watch:
                     f"{directory.path}: LSN {barrier.lsn} changed the types, and those given to "
                     "open can't read what follows: open it with the new ones"
                 )
-            return Raw(folded(still, lambda _: None).fold.encode())
+            return Raw(folded(still, directory.path, lambda _: None).fold.encode())
 
     def _bookmark(self) -> Change | None:
         due = self._bookmarks is not None and self._reached != self._told

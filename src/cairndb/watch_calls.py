@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
+from cairndb import locks
 from cairndb.flusher import Background
 from cairndb.locks_gates import closed_gate, deadline_after, open_gate, wait_at
 
@@ -48,7 +49,7 @@ class Subscription:
         self._background = Background("cairndb on_commit", self._work)
         # Written by its thread:
         self._delivered_lsn = watch.reached_lsn
-        self._holder: int | None = None
+        self._holder: object = None
         # Opened when an item has been delivered, or none will be.
         self._gate: Gate | None = None
         self._stopped = False
@@ -83,7 +84,7 @@ class Subscription:
         until = deadline_after(CLOSE_SECONDS)
         in_time = True
         while in_time and not self.is_over and self._delivered_lsn < lsn:
-            if self._holder == current_holder():
+            if self._holder == locks.current_holder():
                 break
             gate = self._gate = closed_gate()
             if self._delivered_lsn < lsn and not self.is_over:
@@ -99,7 +100,7 @@ class Subscription:
 
     def _work(self) -> float | None:
         """Deliver what there is; see `Background`."""
-        self._holder = current_holder()
+        self._holder = locks.current_holder()
         try:
             seconds = self._watch.listen(self._background.poke)
             behind = True

@@ -117,7 +117,7 @@ def watch_untyped(directory: Directory, wish: Wish) -> Watch:
     if wish.since is None:
         with closing(read_chain(directory)) as now:
             start = Start(now.lsn, now.running)
-            state: Raw | None = Raw(folded(now, lambda _: None).fold.encode())
+            state: Raw | None = Raw(folded(now, directory.path, lambda _: None).fold.encode())
     else:
         start = parse_position(wish.since)
     source = LogSource(directory, start, lambda: None)
@@ -165,7 +165,7 @@ def _then(directory: Directory, lsn: int) -> Raw | None:
     if lsn == 0:
         return None
     with closing(read_at(directory, lsn)) as reading:
-        return Raw(folded(reading, lambda _: None).fold.encode())
+        return Raw(folded(reading, directory.path, lambda _: None).fold.encode())
 
 
 def _check_schemas(
