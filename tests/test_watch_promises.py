@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import cairndb
 from cairndb.appender import StoreOptions
 from cairndb.errors import Compacted, DatabaseFailed
 from cairndb.opening import own
@@ -18,6 +21,9 @@ from lives import Folding
 from simulated import SimulatedDirectory, World
 from test_watch import seen
 from threads import Aside, wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def put(engine: Any, number: int, *, durable: bool = True) -> None:
@@ -123,3 +129,47 @@ def test_a_watch_that_lags_comes_back_from_the_log() -> None:
     assert watch._source._follower is None  # type: ignore[attr-defined]
     watch.close()
     engine.close()
+
+
+def test_everybody_gets_everything_while_all_are_at_work() -> None:
+    """Threads that update, share syncs, watch, and begin to watch in the midst of it."""
+    _, engine, hub = simulated()
+    last = 2 + 4 * 25
+
+    def watch(since: int | None) -> tuple[int, list[int]]:
+        watch = watch_own(hub, Wish("/**", since))
+        begin, lsns = watch.reached_lsn, list[int]()
+        while not lsns or lsns[-1] < last:
+            item = watch.poll(None)
+            assert item is not None
+            lsns.append(item.lsn)
+        watch.close()
+        return begin, lsns
+
+    def update(thread: int) -> None:
+        for number in range(25):
+            put(engine, 100 * thread + number, durable=number % 3 > 0)
+
+    watching = [Aside(partial(watch, since)) for since in (None, 0, None)]
+    wait_until(lambda: hub.watched() == 3)
+    writing = [Aside(partial(update, thread)) for thread in range(4)]
+    watching += [Aside(partial(watch, 1)) for _ in range(2)]
+    for aside in writing:
+        aside.result()
+    put(engine, -1)
+    for begin, lsns in [aside.result() for aside in watching]:
+        assert lsns == list(range(begin + 1, last + 1))
+    engine.close()
+
+
+def test_updates_of_tasks_are_items_too(tmp_path: Path) -> None:
+    """They are promised by the same flush."""
+
+    async def update(db: cairndb.Database[dict[str, Any]]) -> None:
+        async with db.update_async() as root:
+            root["n"] = 1
+
+    with cairndb.open(tmp_path / "x.cairn") as db:
+        watch = db.watch("/n")
+        asyncio.run(update(db))
+        assert seen(watch) == [("update", 2, [("/n", None, 1)])]
