@@ -19,7 +19,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 SOURCES := src tests examples benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check evidence fix bench fuzz nightly clean
+.PHONY: help demo test check evidence fix bench bench-indexes fuzz nightly clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -70,6 +70,9 @@ fix: $(VENV)/.tools
 
 bench: $(VENV)/.runs
 	$(BIN)/python benchmarks/first.py $(ARGUMENTS)
+
+bench-indexes: $(VENV)/.runs
+	$(BIN)/python benchmarks/indexes.py $(ARGUMENTS)
 
 clean:
 	rm -rf .venv .venv-* build dist demo.cairn .mypy_cache .pytest_cache .ruff_cache .hypothesis

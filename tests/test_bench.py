@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-BENCH = Path(__file__).parent.parent / "benchmarks" / "first.py"
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+BENCH = BENCHMARKS / "first.py"
 
 
 @pytest.mark.process
@@ -29,4 +30,22 @@ def test_every_contender_is_measured(tmp_path: Path) -> None:
     assert alone == {"replay of the log", 'updates of 1,000 tasks, "commit"'}
     assert medians['update, "commit"']["raw device"] > 0
     assert report["machine"]["python"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.process
+def test_indexes_are_measured(tmp_path: Path) -> None:
+    """With none, one and three, as far as there is something to find."""
+    arguments = ["--json", "--rounds", "1", "--accounts", "500", "--updates", "50"]
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "indexes.py"), *arguments, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    medians = json.loads(done.stdout)["medians"]
+    assert len(medians) == 6
+    assert set(medians["update of a key"]) == {"none", "one", "three"}
     assert list(tmp_path.iterdir()) == []

@@ -12,6 +12,7 @@ Nothing of this is on disk: at open it is made from the state, by the same funct
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Any
 
 from cairndb import index as indexes
@@ -135,6 +136,16 @@ class Rules:
         """
         self.close()
         top = plain_part(self.declared.root, root)
+        # Nothing that is made here is garbage: collections would only look at it in vain.
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            self._build(top, strict=strict)
+        finally:
+            if collecting:
+                gc.enable()
+
+    def _build(self, top: Part, *, strict: bool) -> None:
         found, owners = self._found(top)
         for (rule, owner), pairs in found.items():
             self._tables[rule, owner] = _filled(rule, pairs)

@@ -42,7 +42,7 @@ class Changes:
     Attributes:
         append: takes a note.
         deltas: the tables as this update makes them.
-        records: paths of the records that were written to, in the order in which that was seen.
+        records: those that were written to, in the order in which that was seen, as they are.
     """
 
     __slots__ = (
@@ -56,7 +56,7 @@ class Changes:
         self.notes: list[Note] = []
         self.append = self.notes.append
         self.deltas: dict[tuple[KeyRule, Path], Delta] = {}
-        self.records: dict[Path, None] = {}
+        self.records: dict[Path, Part | None] = {}
         # By the path of a dict that is referred to: keys that may have been deleted.
         self.gone: dict[Path, set[Any]] = {}
         self._declared = declared
@@ -108,7 +108,7 @@ class Changes:
             if draft.__cairn_state__ != REMOVED:
                 self._mark(draft, keys, dirty)
         for path, (old, new) in dirty.items():
-            self.records[path] = None
+            self.records[path] = new
             self._compare(path, old, new)
 
     def _mark(self, draft: Draft, keys: Iterable[Any], dirty: Dirty) -> None:

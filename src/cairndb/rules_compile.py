@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import types
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from cairndb.errors import SchemaError
@@ -54,6 +55,11 @@ class Declared:
     keys: list[KeyRule]
     by_index: dict[int, IndexRule]
     targets: dict[tuple[Any, ...], list[ReferenceRule]]
+
+    @cached_property
+    def has_checks(self) -> bool:
+        """Whether there are any."""
+        return any(each.checks for each in self.by_kind.values())
 
 
 def compile_rules(root: Kind) -> Declared | None:

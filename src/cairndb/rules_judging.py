@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from cairndb import rules_references as references
 from cairndb.errors import ConstraintError, UsageError, pointer
-from cairndb.rules_tree import find
 
 if TYPE_CHECKING:
     from cairndb.errors import Path
     from cairndb.index_table import Delta
     from cairndb.rules_changes import Changes
     from cairndb.rules_keys import KeyRule
+    from cairndb.rules_tree import Part
 
 
 def judge(changes: Changes) -> None:
@@ -29,8 +29,10 @@ def judge(changes: Changes) -> None:
     while references.follow(changes):
         changes.look()
     written = len(changes.notes)
-    for path in changes.records:
-        _check(changes, path)
+    if changes.declared.has_checks:
+        for path, part in changes.records.items():
+            if part is not None:
+                _check(changes, path, part)
     for (rule, owner), delta in changes.deltas.items():
         _judge_keys(rule, owner, delta)
     references.judge(changes)
@@ -42,12 +44,9 @@ def judge(changes: Changes) -> None:
         )
 
 
-def _check(changes: Changes, path: Path) -> None:
-    part = find(changes.now, path)
-    declared = None if part is None else changes.declared.by_kind.get(id(part.kind))
-    if part is None or declared is None:
-        return
-    for check in declared.checks:
+def _check(changes: Changes, path: Path, part: Part) -> None:
+    declared = changes.declared.by_kind.get(id(part.kind))
+    for check in () if declared is None else declared.checks:
         name = getattr(check, "__qualname__", repr(check))
         try:
             passed = check(part.value)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cairndb.draft_base import is_draft
 from cairndb.errors import ConstraintError, pointer
 from cairndb.pattern import MANY, ONE, Exact, stored_step
 from cairndb.record import Record
@@ -72,7 +71,7 @@ class KeyRule:
             keys = self.extract(value)
             for key in keys:
                 hash(key)
-                if is_draft(key) or key != key:  # noqa: PLR0124  NaN
+                if key != key:  # noqa: PLR0124  NaN; drafts of nodes can't be hashed
                     raise ValueError(f"{key!r:.100} can't be a key")  # noqa: TRY301
             return keys if len(keys) < 2 else tuple(dict.fromkeys(keys))
         except MemoryError:
