@@ -101,7 +101,6 @@ class Folding(Housekeeper):
             sync_soon=level != "process",
             restart_target=None,
             load_rate=None,
-            replay_rate=None,
         )
         self._world = world
 

@@ -80,7 +80,6 @@ def own(
         sync_soon=level != "process",
         restart_target=None,
         load_rate=None,
-        replay_rate=None,
     )
     recovered.engine.wake = housekeeper.wake
     return cairndb.Database(recovered.engine, housekeeper, directory.path, audit=False)

@@ -234,7 +234,6 @@ def _checkpoint(engine: Engine, _world: World) -> Scene:
         sync_soon=True,
         restart_target=None,
         load_rate=None,
-        replay_rate=None,
     )
     return Scene(housekeeper._seal)
 

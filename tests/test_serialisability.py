@@ -88,7 +88,6 @@ def upkeep_of(engine: Engine) -> Housekeeper:
         sync_soon=True,
         restart_target=None,
         load_rate=None,
-        replay_rate=None,
     )
 
 

@@ -41,10 +41,10 @@ schema
 kinds
 pattern notation reference
 record codec
-store appender retirement retention
+store appender adoption retirement retention
 recovery padding linking chain identity
 log checkpoint
-flusher publishing frame files locks
+flusher publishing frame files locks forecast backoff
 errors
 """
 

@@ -190,7 +190,6 @@ def idle(kind: type[Housekeeper], engine: Engine, path: str = "") -> Housekeeper
         sync_soon=True,
         restart_target=None,
         load_rate=None,
-        replay_rate=None,
     )
 
 

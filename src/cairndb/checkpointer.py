@@ -3,13 +3,16 @@
 It folds the last checkpoint and the sealed segments after it, untyped: it imports nothing of the
 application, and every checkpoint proves anew that the log can be replayed. It writes under a
 temporary name of its own and reports; only the owner, having read the file back, gives it its final
-name. So it can be killed at any moment without harm. It runs at low priority, and ends with the
-owner, whose end of the pipe on standard input then closes.
+name. So it can be killed at any moment without harm. It ends with the owner, whose end of the pipe
+on standard input then closes.
+
+It runs at the owner's priority. At a lower one a busy machine starves it, and the log grows
+meanwhile: at niceness 10, beside an owner at full speed and one more busy process on two
+processors, three seconds of work have taken fifty.
 """
 
 from __future__ import annotations
 
-import os
 import select
 import sys
 from contextlib import closing
@@ -34,7 +37,6 @@ if TYPE_CHECKING:
     from cairndb.recovery import Reading
 
 FRAME_BYTES: Final = 1 << 20
-_NICENESS: Final = 10
 
 
 def make_checkpoint(directory: Directory, lsn: int, proceed: Callable[[], None]) -> Report:
@@ -149,7 +151,6 @@ def _directory_of(path: str, database: str) -> RealDirectory:
 
 def main() -> int:
     """What the owner starts; prints a `Report`, or what went wrong."""
-    os.nice(_NICENESS)
     path, lsn, database = sys.argv[1:]
     try:
         with closing(_directory_of(path, database)) as directory:

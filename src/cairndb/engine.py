@@ -27,6 +27,7 @@ from cairndb import locks
 from cairndb.errors import DatabaseFailed, ReadOnlyError, UsageError, ValidationError
 from cairndb.flusher import Flusher
 from cairndb.flusher_async import Job, TaskFlusher
+from cairndb.forecast import ReplayMeter
 from cairndb.locks_async import TaskLock
 from cairndb.locks_gates import Mutex
 from cairndb.locks_interrupts import deferred_interrupts
@@ -112,6 +113,8 @@ class Engine:
         self.on_promise: Callable[[Batch], None] | None = None
         self.on_end: Callable[[], None] | None = None
         self.closed = False
+        # Written under the update lock; put in its place at opening:
+        self.meter = ReplayMeter()
         # Written under exclusive, read under any mode:
         self.applied_lsn = applied_lsn
         self.time = time
@@ -184,7 +187,7 @@ class Engine:
             return None
         now = max(self.clock(), self.time)
         entry = encode_entry(now, operations, call)
-        prepared = self.tree.resolve(decode_entry(entry).operations)
+        prepared = self._prepare(entry)
         return Change(entry, prepared, now, changes)
 
     def append(self, change: Change) -> None:
@@ -205,6 +208,16 @@ class Engine:
                 raise
             change.lsn = lsn
             self.lock.release_exclusive()
+
+    def _prepare(self, entry: bytes) -> Prepared:
+        """Decode an entry and find every node that it touches: what replay would do with it."""
+        if not self.meter.wants(self.applied_lsn, len(entry)):
+            return self.tree.resolve(decode_entry(entry).operations)
+        # Processor time: what others do meanwhile, replay won't wait for.
+        started = time.thread_time()
+        prepared = self.tree.resolve(decode_entry(entry).operations)
+        self.meter.add(len(entry), time.thread_time() - started)
+        return prepared
 
     def derive(self, *, strict: bool) -> None:
         """Make indexes from the state.

@@ -8,20 +8,18 @@ commit waits for them. What they do, each time they look:
   level `process`.
 - When nothing has happened since the last look, an empty frame says that everything is durable, so
   that damage to the last frame can be told from a torn write.
-- When opening would take longer than `restart_target`, the log is rotated and a helper process
-  started (`cairndb.checkpointer`), which folds the last checkpoint and the sealed segments into the
-  next one. It reports; the thread reads its file back, and only then publishes it and removes what
-  it replaces.
+- When opening would soon take longer than `restart_target` (see `forecast`), the log is rotated and
+  a helper process started (`cairndb.checkpointer`), which folds the last checkpoint and the sealed
+  segments into the next one. It reports; the thread reads its file back, and only then publishes
+  it and removes what it replaces.
 
-The prediction: bytes of the checkpoint and of the log after it, each over the rate at which this
-machine last read them (or a cautious guess). A checkpoint is due when opening would exceed the
-target *and* the log's share is worth it: at least half of the checkpoint's. Else a state that takes
-long to load anyway would be written again and again. One is due as well when there are many
-segments after the last, since every opening that writes begins one.
+A checkpoint that can't be made harms nothing but the time to open: the log has it all. It is tried
+again, see `backoff`, by itself, and a warning says so once for each new problem.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import subprocess
@@ -33,9 +31,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 
 from cairndb import locks
+from cairndb.backoff import MOST_SECONDS, Backoff
 from cairndb.errors import CairnError
 from cairndb.files import is_temporary
 from cairndb.flusher import Background
+from cairndb.forecast import Forecast, Sizes, Verdict
 from cairndb.locks_gates import Mutex
 from cairndb.locks_interrupts import deferred_interrupts
 
@@ -48,15 +48,7 @@ T = TypeVar("T")
 
 logger = logging.getLogger("cairndb")
 
-# Bytes per second, until this machine has been measured: about half of what a small computer does.
-LOAD_RATE: Final = 20e6
-REPLAY_RATE: Final = 5e6
-_HELPER_LOOK_SECONDS: Final = 0.02
-# A log shorter than this is replayed in a moment, whatever the target.
-_LOG_BYTES_MIN: Final = 1 << 20
-_RETRY_SECONDS: Final = 30.0
-# Every opening that writes begins a segment: a tool run again and again makes many small ones.
-_SEGMENTS_MAX: Final = 64
+_SAID_CHARACTERS_MAX: Final = 1000
 
 
 class Report(msgspec.Struct):
@@ -76,7 +68,7 @@ class Housekeeper:
         sync_soon: whether what was written is synced at the next look; else it is when asked for.
         restart_target: seconds that opening may take; None never makes a checkpoint by itself.
         load_rate: bytes of checkpoint loaded per second when it was last opened; None if unknown.
-        replay_rate: bytes of log replayed per second then.
+        clock: seconds that never go back.
     """
 
     def __init__(
@@ -88,7 +80,7 @@ class Housekeeper:
         sync_soon: bool,
         restart_target: float | None,
         load_rate: float | None,
-        replay_rate: float | None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         # Set once:
         self._engine = engine
@@ -96,22 +88,25 @@ class Housekeeper:
         self._path = str(Path(path).absolute())
         self._interval = sync_interval
         self._sync_soon = sync_soon
-        self._target = restart_target
-        self._load_rate = load_rate or LOAD_RATE
-        self._replay_rate = replay_rate or REPLAY_RATE
+        self._clock = clock
         self._syncs = Background("cairndb syncs", self._look)
         self._checkpoints = Background("cairndb checkpoints", self._checkpoint_if_due)
+        self._forecast = Forecast(restart_target, load_rate, engine.meter, clock())
         # Touched by the first thread alone:
         self._seen_lsn = engine.applied_lsn
-        # Written by the second thread, read by both:
-        self._retry_at = 0.0
-        # Held by whoever makes a checkpoint; guards the helper.
+        # Written by the second thread, or whoever makes a checkpoint:
+        self._backoff = Backoff()
+        # Held by whoever makes a checkpoint; guards the helper and what follows.
         self._checkpointing = Mutex()
         self._helper: subprocess.Popen[bytes] | None = None
         self._stopping = False
-        # Written by the second thread, for people:
-        self._checkpoints_failed = 0
-        self._problem: str | None = None
+        # When the one under way began.
+        self._began: float | None = None
+        # What the meter said when the log was sealed for it.
+        self._sealed_total = 0.0
+        # For people:
+        self._made = self._failures = 0
+        self._last_seconds: float | None = None
 
     def wake(self) -> None:
         """Have somebody look, if they sleep: called at the end of every update."""
@@ -127,25 +122,29 @@ class Housekeeper:
         self._syncs.stop()
         self._checkpoints.stop()
 
-    def predicted_seconds(self) -> tuple[float, float]:
-        """How long opening would take now: loading the checkpoint, and replaying the log."""
-        stats = self._engine.store.stats()
-        return (
-            stats["checkpoint_bytes"] / self._load_rate,
-            stats["log_bytes_since_checkpoint"] / self._replay_rate,
-        )
-
     def stats(self) -> dict[str, Any]:
-        """What it predicts, and how its checkpoints went."""
-        load, replay = self.predicted_seconds()
+        """What it predicts, how its checkpoints went, and why one has or hasn't been made."""
+        sizes, backoff, now = self._sizes(), self._backoff, self._clock()
+        load, replay = self._forecast.load_seconds(sizes), self._forecast.replay_seconds()
+        verdict = self._verdict()
+        waiting = backoff.problem is not None
         return {
+            "predicted_open_seconds": round(load + replay, 3),
             "predicted_load_seconds": round(load, 3),
             "predicted_replay_seconds": round(replay, 3),
-            "restart_target_seconds": self._target,
-            "checkpoint_due": self._due(),
-            "checkpoint_running": self._helper is not None,
-            "checkpoints_failed": self._checkpoints_failed,
-            "checkpoint_problem": self._problem,
+            "restart_target_seconds": self._forecast.target,
+            "checkpoint_due": verdict.due,
+            "checkpoint_reason": verdict.why,
+            "checkpoint_running": self._began is not None,
+            "checkpoints_made": self._made,
+            "checkpoint_seconds": self._last_seconds,
+            "checkpoints_failed": self._failures,
+            "checkpoint_problem": backoff.problem,
+            "checkpoint_failures_in_a_row": backoff.failures,
+            "checkpoint_failing_seconds": round(now - backoff.since, 1) if waiting else None,
+            "checkpoint_next_try_seconds": round(max(backoff.next_at - now, 0.0), 1)
+            if waiting
+            else None,
         }
 
     def _look(self) -> float | None:
@@ -154,7 +153,8 @@ class Housekeeper:
             return None
         try:
             busy = self._flush_or_mark()
-            if self._due() and self._checkpoints.asleep:
+            self._forecast.look(self._clock())
+            if self._checkpoints.asleep and self._verdict().due:
                 self._checkpoints.poke()
         except CairnError:
             # The database has failed or is closing: whoever uses it is told.
@@ -179,32 +179,45 @@ class Housekeeper:
         if self._sync_soon:
             self._engine.store.sync()
 
-    def _due(self) -> bool:
-        if self._target is None or time.monotonic() < self._retry_at:
-            return False
-        if self._segments_to_replay() > _SEGMENTS_MAX:
-            return True
-        load, replay = self.predicted_seconds()
-        if replay * self._replay_rate < _LOG_BYTES_MIN:
-            return False
-        return load + replay > self._target and replay > load / 2
-
-    def _segments_to_replay(self) -> int:
+    def _sizes(self) -> Sizes:
         store = self._engine.store
         after = store.checkpoint_lsn
-        return sum(segment.header.first_lsn > after for segment in list(store.segments))
+        segments = sum(segment.header.first_lsn > after for segment in list(store.segments))
+        return Sizes(store.checkpoint_bytes, store.log_bytes(), segments)
 
-    def _checkpoint_if_due(self) -> None:
+    def _verdict(self) -> Verdict:
+        now, began = self._clock(), self._began
+        if began is not None:
+            return Verdict(due=False, why=f"one is being made, for {now - began:.0f} s by now")
+        if self._backoff.waits(now) and self._forecast.target is not None:
+            return Verdict(due=False, why=self._backoff.describe(now))
+        return self._forecast.verdict(self._sizes())
+
+    def _checkpoint_if_due(self) -> float | None:
+        """Returns after how many seconds to look again; None if only when something happens."""
+        began = self._clock()
         try:
-            if self._engine.refusal is None and self._due():
+            if self._engine.refusal is None and self._verdict().due:
                 self.checkpoint()
-        except (CairnError, OSError) as error:
+                return 0.0  # the log may have grown enough for the next one meanwhile
+        except (CairnError, OSError, MemoryError) as error:
             if self._stopping or self._engine.refusal is not None:
-                return
-            self._checkpoints_failed += 1
-            self._problem = str(error)
-            self._retry_at = time.monotonic() + _RETRY_SECONDS
-            logger.warning("checkpoint of %s failed, trying again later: %s", self._path, error)
+                return None
+            self._failed(error, began)
+        now = self._clock()
+        return self._backoff.next_at - now if self._backoff.waits(now) else None
+
+    def _failed(self, error: Exception, began: float) -> None:
+        self._failures += 1
+        problem = str(error) or type(error).__name__
+        if self._backoff.failed(problem, began, self._clock()):
+            logger.warning(
+                "no checkpoint of %s could be made: %s. Updates go on, and the log grows; it is "
+                "tried again, at least every %.0f minutes",
+                self._path,
+                problem,
+                MOST_SECONDS / 60,
+            )
 
     def checkpoint(self) -> int:
         """Make a checkpoint of everything that is applied now, and wait for it.
@@ -217,26 +230,60 @@ class Housekeeper:
             changed.
             DatabaseFailed: the sync of its name failed; nobody knows what is in the directory.
         """
-        engine = self._engine
         with self._checkpointing:
-            lsn = self._seal()
-            if engine.store.checkpoint_lsn == lsn:
-                return lsn
+            self._began = self._clock()
             try:
-                report = self._run_helper(lsn)
-                engine.store.check_checkpoint(report.file, lsn)
-            except OSError as error:
-                engine.check_usable()  # rather closed meanwhile than a descriptor that is bad
-                raise CairnError(
-                    f"the checkpoint of {self._path} could not be made: {error}"
-                ) from error
-            problem = engine.in_role(lambda: self._adopt(report.file))
-            if problem is not None and engine.store.checkpoint_lsn != lsn:
-                raise CairnError(f"the checkpoint could not be published: {problem}") from problem
-            if problem is not None:
-                # The next checkpoint tries that again.
-                logger.warning("%s: old files could not all be removed: %s", self._path, problem)
-            return report.lsn
+                return self._make(self._began)
+            finally:
+                self._began = None
+
+    def _make(self, began: float) -> int:
+        """Make a checkpoint; the mutex is held."""
+        engine, load = self._engine, self._forecast.load_seconds(self._sizes())
+        lsn = self._seal()
+        replay = self._forecast.replay_seconds()
+        if engine.store.checkpoint_lsn == lsn:
+            return lsn
+        try:
+            report = self._run_helper(lsn)
+            engine.store.check_checkpoint(report.file, lsn)
+        except (CairnError, OSError) as error:
+            self._clear()
+            if isinstance(error, CairnError):
+                raise
+            engine.check_usable()  # rather closed meanwhile than a descriptor that is bad
+            raise CairnError(
+                f"the checkpoint of {self._path} could not be made: {error}"
+            ) from error
+        problem = engine.in_role(lambda: self._adopt(report.file))
+        # Closed out of the role: only then the system gives back the room, which may take a while.
+        engine.store.let_go()
+        if problem is not None and engine.store.checkpoint_lsn != lsn:
+            raise CairnError(f"the checkpoint could not be published: {problem}") from problem
+        if problem is not None:
+            # The next checkpoint tries that again.
+            logger.warning("%s: old files could not all be removed: %s", self._path, problem)
+        engine.meter.forget(self._sealed_total)
+        self._last_seconds = round(self._clock() - began, 3)
+        self._forecast.learn(load, replay, self._last_seconds)
+        self._made += 1
+        if self._backoff.problem is not None:
+            logger.info("%s: checkpoints can be made again", self._path)
+        self._backoff.succeeded()
+        return report.lsn
+
+    def _clear(self) -> None:
+        """Remove what a helper that failed has left: again and again, it would fill the disk."""
+        store = self._engine.store
+
+        def remove() -> None:
+            with contextlib.suppress(OSError):
+                for name in filter(is_temporary, store.directory.names()):
+                    store.directory.remove(name)
+
+        # If the database is closed, or has failed, the next open does it.
+        with contextlib.suppress(CairnError):
+            self._engine.in_role(remove)
 
     def between_checkpoints(self, work: Callable[[], T]) -> T:
         """Do what must not meet a checkpoint that is being made, in the flusher's role.
@@ -258,6 +305,7 @@ class Housekeeper:
             engine.lock.acquire_update()
             engine.check_usable()
             engine.in_role(self._rotate)
+            self._sealed_total = engine.meter.total
             return engine.applied_lsn
         finally:
             try:
@@ -309,7 +357,10 @@ class Housekeeper:
         if status != 0:
             if self._stopping:
                 raise CairnError("the database is being closed: no checkpoint was made")
-            raise CairnError(f"the checkpoint helper ended with status {status}: {said}")
+            how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+            # Of a traceback the last line says what it was.
+            last = said.splitlines()[-1][:_SAID_CHARACTERS_MAX] if said else "it said nothing"
+            raise CairnError(f"the checkpoint helper {how}: {last}")
         return read_report(said, lsn)
 
 
@@ -338,4 +389,7 @@ def read_report(said: str, lsn: int) -> Report:
         # What is named is opened, and removed if it is no good: so only a file that is for that.
         if report.lsn == lsn and is_temporary(report.file) and "/" not in report.file:
             return report
-    raise CairnError(f"the checkpoint helper didn't report its checkpoint, but said: {said:.1000}")
+    raise CairnError(
+        f"the checkpoint helper didn't report its checkpoint, but said: "
+        f"{said[:_SAID_CHARACTERS_MAX]}"
+    )

@@ -178,7 +178,6 @@ def _keep_house(
         sync_soon=durability != "process",
         restart_target=restart_target,
         load_rate=recovered.load_rate,
-        replay_rate=recovered.replay_rate,
     )
     recovered.engine.wake = housekeeper.wake
     return housekeeper

@@ -18,6 +18,7 @@ from cairndb.engine import Engine, now_microseconds
 from cairndb.engine_starting import create as create_content
 from cairndb.errors import CairnError, CorruptError, ValidationError
 from cairndb.fold import Fold
+from cairndb.forecast import ReplayMeter
 from cairndb.history import At, Still, read_at
 from cairndb.patch import Call, Tree, decode_entries, decode_operations
 from cairndb.publishing import create_directory
@@ -46,13 +47,12 @@ _MEASURE_BYTES_MIN: Final = 1 << 20
 class Recovered(NamedTuple):
     """A database ready for use.
 
-    `load_rate` and `replay_rate` are in bytes per second; None if there was too little to measure.
+    `load_rate` is in bytes of checkpoint per second; None if there was too little to measure.
     """
 
     engine: Engine
     warnings: list[str]
     load_rate: float | None
-    replay_rate: float | None
 
 
 def recover(
@@ -142,8 +142,8 @@ class _Fold:
         self.before: list[bytes] = []
         self.after: list[bytes] = []
         """The operations of the whole state as it was, and as it became, if it was converted."""
-        self.load_rate: float | None = None
-        self.replay_rate: float | None = None
+        self.load_seconds = 0.0
+        """Of the checkpoint, where it wasn't converted."""
         self._progress = progress
         # What has to be converted is loaded once more.
         self._total = 2 * total if change.rewrites else total
@@ -174,12 +174,10 @@ class _Fold:
     def _run_typed(self, source: Store | Reading | Still) -> None:
         started = time.monotonic()
         self.tree.load(self._operations(source))
-        loaded, loaded_bytes = time.monotonic(), self._done
+        self.load_seconds = time.monotonic() - started
         for piece in source.log_frames():
             for entry in self._entries(piece):
                 self.tree.apply(self.tree.resolve(entry.operations))
-        self.load_rate = _rate(loaded_bytes, loaded - started)
-        self.replay_rate = _rate(self._done - loaded_bytes, time.monotonic() - loaded)
 
     def _run_untyped(self, source: Store | Reading | Still) -> None:
         """Fold what is of another schema, and convert the whole of it."""
@@ -216,10 +214,6 @@ class _Fold:
             self._progress(self._done, max(self._done, self._total))
 
 
-def _rate(count: int, seconds: float) -> float | None:
-    return count / seconds if count >= _MEASURE_BYTES_MIN and seconds > 0 else None
-
-
 def read(
     directory: Directory,
     kind: Kind,
@@ -246,7 +240,7 @@ def read(
         engine.derive(strict=False)
     finally:
         reading.close()
-    return Recovered(engine, reading.warnings, None, None)
+    return Recovered(engine, reading.warnings, None)
 
 
 def _begin_anew(store: Store, change: Change, fold: _Fold) -> None:
@@ -258,6 +252,29 @@ def _begin_anew(store: Store, change: Change, fold: _Fold) -> None:
     call = Call("change schema", [], versions)
     put_barrier(store, fold.time, call, before=fold.before, after=fold.after)
     fold.before, fold.after = [], []
+
+
+def _derive(engine: Engine, store: Store, fold: _Fold, seconds: float) -> float | None:
+    """Make indexes; put down what replaying the log took, and return the rate of loading.
+
+    Args:
+        engine: ready but for that.
+        store: its own.
+        fold: what was read.
+        seconds: that reading took, all in all.
+
+    Returns:
+        Bytes of checkpoint per second, indexes included; None if there was too little to measure.
+    """
+    began = time.monotonic()
+    engine.derive(strict=True)
+    if not fold.load_seconds:  # it was converted, and so will be in a checkpoint of its own
+        return None
+    load = store.base_seconds + fold.load_seconds
+    engine.meter = ReplayMeter(max(seconds - load, 0.0))
+    load += time.monotonic() - began
+    size = store.checkpoint_bytes
+    return size / load if size >= _MEASURE_BYTES_MIN else None
 
 
 def own(
@@ -285,6 +302,7 @@ def own(
     """
     rules = rules_of(kind)
     ownership.acquire(directory, lock_timeout)
+    started = time.monotonic()
     schema = describe(kind, evolution.version)
     store = Store.open(
         directory,
@@ -301,6 +319,7 @@ def own(
         change = change_from(stored, kind, evolution, directory.path)
         fold = _Fold(change, directory.path, progress, store.total_bytes)
         fold.run(store)
+        read = time.monotonic()
         if change.rewrites:
             _begin_anew(store, change, fold)
         engine = Engine(
@@ -313,11 +332,11 @@ def own(
             clock=now_microseconds,
             rules=rules,
         )
-        engine.derive(strict=True)
+        load_rate = _derive(engine, store, fold, read - started)
         if store.created:
             create_content(engine)
     except BaseException:
         with contextlib.suppress(OSError):
             store.close()
         raise
-    return Recovered(engine, store.warnings, fold.load_rate, fold.replay_rate)
+    return Recovered(engine, store.warnings, load_rate)

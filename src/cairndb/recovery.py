@@ -16,6 +16,7 @@ it saw can be explained by the owner's having gone on meanwhile.
 from __future__ import annotations
 
 import errno
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from cairndb.chain import Chain, End, Files, Position, log_bytes
@@ -65,7 +66,10 @@ class Recovered:
         self.unreached: list[str] = []
         """Checkpoints of barriers that were interrupted: they count for nothing."""
         checkpoints = sorted(filter(None, (parse_checkpoint_name(name) for name in names)))
+        started = time.monotonic()
         proven = self._find_base(names, checkpoints, at_lsn)
+        self.base_seconds = time.monotonic() - started
+        """What verifying the checkpoint took."""
         base = Position(0, 0)
         if self.checkpoint is not None:
             base = Position(self.checkpoint.header.lsn, self.checkpoint.header.running)

@@ -23,7 +23,7 @@ from cairndb.retention import NOTHING, Base, Retention, oldest_to_keep, spare
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cairndb.files import Directory
+    from cairndb.files import Directory, File
     from cairndb.log import Segment
 
 
@@ -37,7 +37,7 @@ def retire(
     now: int,
     needed_lsn: int | None = None,
     held_bytes_max: int = 1 << 62,
-) -> set[str]:
+) -> tuple[set[str], list[File]]:
     """Remove what is older than needed, and the temporary files of helpers that are gone.
 
     Args:
@@ -51,38 +51,40 @@ def retire(
         held_bytes_max: how much log is kept at most for those who follow it.
 
     Returns:
-        The names that are gone.
+        The names that are gone, and their files. While these are open the system keeps their room:
+        giving it back can take long, and nobody need wait for it.
     """
     gone: set[str] = set()
+    files: list[File] = []
     keep_lsn, more = kept_history(directory, checkpoint_lsns, segments, retention, now)
     kept = {*checkpoint_lsns, *more}
     for name in directory.names():
         lsn = parse_checkpoint_name(name)
         if is_temporary(name):
-            remove(directory, name, gone)
+            remove(directory, name, gone, files)
         elif (
             lsn is not None
             and lsn < checkpoint_lsns[-1]
             and len(checkpoint_lsns) > 1
             and lsn not in kept
             and not _is_pinned(directory, name)
-            and not remove(directory, name, gone)
+            and not remove(directory, name, gone, files)
         ):
             keep_lsn = min(keep_lsn, lsn)
     lag_lsn = _lag(directory, segments, held_bytes_max)
     if needed_lsn is not None:
         keep_lsn = min(keep_lsn, max(needed_lsn, lag_lsn))
     for segment in superseded:
-        if not remove(directory, segment.name, gone):
+        if not remove(directory, segment.name, gone, files):
             # Who follows it will find what comes next in the segments that superseded it.
             keep_lsn = min(keep_lsn, max(segment.header.first_lsn - 1, lag_lsn))
     if any(s.header.barrier and s.header.first_lsn == keep_lsn for s in segments):
         keep_lsn -= 1  # that segment says that its checkpoint counts
     for segment, successor in pairwise(segments):
         end = successor.header.first_lsn - 1
-        if end > keep_lsn or not remove(directory, segment.name, gone, held=end <= lag_lsn):
+        if end > keep_lsn or not remove(directory, segment.name, gone, files, held=end <= lag_lsn):
             break
-    return gone
+    return gone, files
 
 
 def _lag(directory: Directory, segments: Sequence[Segment], bytes_max: int) -> int:
@@ -175,19 +177,39 @@ def _is_pinned(directory: Directory, name: str) -> bool:
         return False
 
 
-def remove(directory: Directory, name: str, gone: set[str], *, held: bool = False) -> bool:
-    """Remove a file, unless a reader holds it and that counts; whether it is gone."""
+def remove(
+    directory: Directory,
+    name: str,
+    gone: set[str],
+    files: list[File] | None = None,
+    *,
+    held: bool = False,
+) -> bool:
+    """Remove a file, unless a reader holds it and that counts; whether it is gone.
+
+    Args:
+        directory: where.
+        name: the file's own.
+        gone: is told the name.
+        files: is told the file, for the caller to close; None closes it here.
+        held: a reader's hold doesn't count.
+    """
     try:
         file = directory.open(name)
     except FileNotFoundError:
         gone.add(name)
         return True
+    kept = False
     try:
         # Held exclusively meanwhile: a reader that comes now sees that, and starts over.
         if not (file.hold(exclusive=True) or held):
             return False
         directory.remove(name)
+        if files is not None:
+            files.append(file)
+            kept = True
     finally:
-        file.close()
+        if not kept:
+            file.close()
     gone.add(name)
     return True

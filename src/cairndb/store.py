@@ -21,10 +21,11 @@ from uuid import UUID
 from zlib import crc32
 
 from cairndb import retirement
+from cairndb.adoption import read_back
 from cairndb.appender import Appender, Schema, StoreOptions
 from cairndb.chain import End, Position, log_bytes
-from cairndb.checkpoint import Checkpoint, checkpoint_name
-from cairndb.errors import CorruptError, DiskFull, UsageError
+from cairndb.checkpoint import checkpoint_name
+from cairndb.errors import DiskFull, UsageError
 from cairndb.files import NO_ROOM, is_temporary
 from cairndb.identity import (
     BACKUP,
@@ -34,7 +35,6 @@ from cairndb.identity import (
     clear_interrupted_creation,
     publish_identity,
 )
-from cairndb.linking import check_database
 from cairndb.log import Piece, parse_segment_name, publication
 from cairndb.publishing import disk_full
 from cairndb.recovery import NOTHING, Recovered, continuation, recover
@@ -42,7 +42,7 @@ from cairndb.recovery import NOTHING, Recovered, continuation, recover
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cairndb.files import Directory
+    from cairndb.files import Directory, File
 
 __all__ = ["Store", "StoreOptions"]
 
@@ -76,9 +76,12 @@ class Store(Appender):
         """Why only what is proven durable could be shown; updates are refused."""
         self.total_bytes = 0
         """How much there is to read at open."""
+        self.base_seconds = 0.0
+        """What reading the checkpoint took so far."""
         self._checkpoints: list[tuple[Position, int]] = []
         """Those known to be whole, oldest first, with their lengths."""
         self._checked: tuple[str, Position, int] | None = None
+        self._removed: list[File] = []
         self._started = recovered is None
         if recovered is not None:
             chain, checkpoint = recovered.chain, recovered.checkpoint
@@ -86,6 +89,7 @@ class Store(Appender):
             self.warnings = recovered.warnings
             self.stored_schema, self.stored_fingerprint = recovered.schema, recovered.fingerprint
             self.total_bytes = recovered.total_bytes
+            self.base_seconds = recovered.base_seconds
             if checkpoint is not None:
                 self._checkpoints.append((chain.base, recovered.checkpoint_bytes))
             self._started = chain.newest.good.position == chain.newest.trusted.position
@@ -236,6 +240,11 @@ class Store(Appender):
         return self._checkpoints[-1][0].lsn if self._checkpoints else 0
 
     @property
+    def checkpoint_bytes(self) -> int:
+        """The length of the newest checkpoint; 0 if there is none."""
+        return self._checkpoints[-1][1] if self._checkpoints else 0
+
+    @property
     def sealed_lsn(self) -> int:
         """Up to which LSN a checkpoint can be made now; see `seal`."""
         return self.sealed.lsn
@@ -264,25 +273,16 @@ class Store(Appender):
             CorruptError: it isn't whole, or isn't one of this log; it has been removed.
             OSError: the system failed.
         """
-        file = self.directory.open(temporary)
-        try:
-            checkpoint = Checkpoint(self.directory, temporary, file)
-            position = self._position_of(checkpoint, lsn)
-            checkpoint.verify()
-            file.sync()
-            self._checked = (temporary, position, file.size())
-        except CorruptError:
-            with contextlib.suppress(OSError):
-                self.directory.remove(temporary)
-            raise
-        finally:
-            file.close()
+        headers = [segment.header for segment in list(self.segments)]
+        ends = {self.sealed, *(Position(h.first_lsn - 1, h.running) for h in headers)}
+        database = self.identity.database
+        self._checked = (temporary, *read_back(self.directory, temporary, lsn, database, ends))
 
     def adopt(self, temporary: str) -> None:
         """Publish a checkpoint that `check_checkpoint` has found whole; remove what it replaces.
 
-        In the flusher's role. Kept are the last two checkpoints and the log after the first of
-        them, and what readers hold.
+        In the flusher's role; `let_go` gives back the room. Kept are the last two checkpoints and
+        the log after the first of them, and what readers hold.
 
         Args:
             temporary: its name.
@@ -310,21 +310,10 @@ class Store(Appender):
         self._checkpoints.append((position, size))
         self._retire()
 
-    def _position_of(self, checkpoint: Checkpoint, lsn: int) -> Position:
-        """Where a checkpoint is: where a segment of this log begins, or will, at that LSN."""
-        header = checkpoint.header
-        check_database(header.database, self.identity.database, checkpoint.path)
-        headers = [segment.header for segment in self.segments]
-        ends = {self.sealed, *(Position(h.first_lsn - 1, h.running) for h in headers)}
-        position = Position(header.lsn, header.running)
-        if header.lsn != lsn or position not in ends:
-            raise CorruptError(checkpoint.path, 0, f"it isn't the fold of this log up to LSN {lsn}")
-        return position
-
     def _retire(self) -> None:
         """Remove what nobody needs any more. What a crash leaves of it is removed the next time."""
         del self._checkpoints[:-2]
-        gone = retirement.retire(
+        gone, files = retirement.retire(
             self.directory,
             [position.lsn for position, _ in self._checkpoints],
             self.segments,
@@ -337,6 +326,12 @@ class Store(Appender):
         )
         self.segments = [segment for segment in self.segments if segment.name not in gone]
         self.superseded = [segment for segment in self.superseded if segment.name not in gone]
+        self._removed += files
+
+    def let_go(self) -> None:
+        """Close what was removed, whereupon the system gives back its room: on any thread."""
+        while self._removed:
+            self._removed.pop().close()
 
     def begin_anew(self, entry: bytes, nonce: bytes, checkpoint_bytes: int) -> None:
         """Go on from a checkpoint that isn't the fold of the log; see `barrier`.
@@ -377,8 +372,8 @@ class Store(Appender):
             "durable_lsn": self.durable.lsn,
             "checkpoint_lsn": self.checkpoint_lsn,
             "entries_since_checkpoint": self.applied.lsn - self.checkpoint_lsn,
-            "checkpoint_bytes": self._checkpoints[-1][1] if self._checkpoints else 0,
-            "log_bytes_since_checkpoint": self._log_bytes(),
+            "checkpoint_bytes": self.checkpoint_bytes,
+            "log_bytes_since_checkpoint": self.log_bytes(),
             "segments": len(self.segments),
             "segment_bytes_used": live.end if live else 0,
             "segment_bytes_allocated": live.capacity if live else 0,
@@ -387,13 +382,14 @@ class Store(Appender):
             "free_bytes": self.directory.free_bytes(),
         }
 
-    def _log_bytes(self) -> int:
+    def log_bytes(self) -> int:
         """The length of the log after the newest checkpoint."""
         offset = self._live.end if self._live else self._place.predecessor_end
         return log_bytes(self.segments, self.checkpoint_lsn, End(offset, self.written))
 
     def close(self) -> None:
         """Close the files; the directory is the caller's. Nothing is written."""
+        self.let_go()
         if self._recovered is not None:
             self._recovered.close()
         if self._live is not None:
