@@ -31,6 +31,12 @@ def test_texts_are_understood(text: str | None, expected: Retention) -> None:
     assert parse_retention(text) == expected
 
 
+@pytest.mark.parametrize("text", ["7d", "90m", "all", "10GiB", "500MB", "1B", "3s", None])
+def test_texts_come_back(text: str | None) -> None:
+    """What was given is told as it was given."""
+    assert parse_retention(text).text() == text
+
+
 @pytest.mark.parametrize("text", ["", "7", "d", "7 days", "-1d", "7D", "10gib"])
 def test_other_texts_are_refused(text: str) -> None:
     """With what can be written instead."""

@@ -29,7 +29,7 @@ opener
 database calls
 watch
 opening
-rewinding backup forgetting barrier history conversion
+rewinding backup forgetting kept barrier history conversion
 housekeeper ownership
 transaction
 engine

@@ -22,6 +22,7 @@ from cairndb.database_watching import Watching, inside_block
 from cairndb.errors import CairnError
 from cairndb.flusher_async import in_thread
 from cairndb.forgetting import forget
+from cairndb.kept import kept_by
 from cairndb.transaction import Update, View
 from cairndb.transaction_async import AsyncUpdate, AsyncView
 
@@ -226,7 +227,7 @@ class Database(Watching, Generic[R]):
         found: dict[str, Any] = {"lsn": self.lsn, "durable_lsn": self.durable_lsn}
         found |= self._watch_stats()
         if self._housekeeper is not None:
-            found |= self._engine.store.stats() | self._housekeeper.stats()
+            found |= kept_by(self._engine.store) | self._housekeeper.stats()
         return found
 
     def close(self) -> None:

@@ -32,16 +32,18 @@ from typing import Final, NamedTuple
 
 # Bytes per second, until this machine has been measured: about half of what a small computer does.
 LOAD_RATE: Final = 30e6
+REPLAY_RATE: Final = 5e6
+"""Of the log, for those who have no meter."""
 # A log shorter than this is replayed in a moment, whatever the target.
 LOG_BYTES_MIN: Final = 1 << 20
 # A longer one is folded however quick its replay, unless the checkpoint is of the same size.
 LOG_BYTES_MAX: Final = 1 << 28
 # Every opening that writes begins a segment: a tool run again and again makes many small ones.
 SEGMENTS_MAX: Final = 64
-# Replay applies the entry too, reads its frame twice, and may write it again: measured as half as
-# much again as what is timed here, and a nanosecond or two for each byte.
-_REPLAY_FACTOR: Final = 1.8
-_SECONDS_A_BYTE: Final = 2e-9
+# Replay applies the entry too, reads its frame twice, and may write it again: in all 1.1 to 1.6
+# times what is timed here, and a nanosecond or two for each byte. The rest is caution.
+_REPLAY_FACTOR: Final = 2.2
+_SECONDS_A_BYTE: Final = 3e-9
 _ENTRY_BYTES_LARGE: Final = 4096
 _SAMPLED: Final = 16
 _GROWTH_SECONDS: Final = 0.2

@@ -22,10 +22,10 @@ from cairndb.patch import decode_entries, decode_entry, decode_operations
 from cairndb.recovery import read_chain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from cairndb.files import Directory
-    from cairndb.log import Piece, Segment
+    from cairndb.log import Piece, Segment, SegmentHeader
     from cairndb.recovery import Reading
 
 At = int | datetime
@@ -97,7 +97,7 @@ def read_at(directory: Directory, at: At) -> Reading | Still:
     return read_chain(directory, at_lsn=lsn)
 
 
-class _Kept(NamedTuple):
+class Reach(NamedTuple):
     """How far back the log leads."""
 
     bases: list[int]
@@ -114,16 +114,30 @@ class _Kept(NamedTuple):
         after = max(self.closed, default=0)
         return max(min((base for base in self.bases if base >= after), default=self.first), 1)
 
+    @property
+    def alone(self) -> list[int]:
+        """The LSNs of single states before that."""
+        return [lsn for lsn in self.checkpoints if lsn < self.oldest]
 
-def _kept(directory: Directory) -> _Kept:
+
+def _kept(directory: Directory) -> Reach:
     with closing(read_chain(directory)) as reading:
         headers = [segment.header for segment in reading.recovered.chain.segments]
+    return reach(headers, sorted(filter(None, map(parse_checkpoint_name, directory.names()))))
+
+
+def reach(headers: Sequence[SegmentHeader], checkpoints: list[int]) -> Reach:
+    """How far back a log leads.
+
+    Args:
+        headers: of its segments, oldest first.
+        checkpoints: the LSNs of those that there are, in order.
+    """
     first = headers[0].first_lsn
-    checkpoints = sorted(filter(None, map(parse_checkpoint_name, directory.names())))
     bases = [base for base in ([0] if first == 1 else []) + checkpoints if base + 1 >= first]
     # A crash may have undone the removal of a barrier's log, and not that of its checkpoint.
     closed = [h.first_lsn for h in headers if h.barrier and h.first_lsn not in checkpoints]
-    return _Kept(bases, closed, first, checkpoints)
+    return Reach(bases, closed, first, checkpoints)
 
 
 def _check_kept(directory: Directory, lsn: int) -> None:
@@ -135,7 +149,7 @@ def _check_kept(directory: Directory, lsn: int) -> None:
         raise compacted(directory, lsn, kept)
 
 
-def compacted(directory: Directory, lsn: int, kept: _Kept | None = None) -> Compacted:
+def compacted(directory: Directory, lsn: int, kept: Reach | None = None) -> Compacted:
     """The error for a moment from which the log doesn't lead on any more.
 
     Args:
@@ -144,9 +158,8 @@ def compacted(directory: Directory, lsn: int, kept: _Kept | None = None) -> Comp
         kept: what there is; None to look.
     """
     kept = kept or _kept(directory)
-    oldest = kept.oldest
-    alone = [str(each) for each in kept.checkpoints if each < oldest]
-    states = f"; single states before it: {', '.join(alone)}" if alone else ""
+    oldest, alone = kept.oldest, ", ".join(map(str, kept.alone))
+    states = f"; single states before it: {alone}" if alone else ""
     return Compacted(
         f"{directory.path} goes back to LSN {oldest}, and LSN {lsn} was asked for{states}", oldest
     )
@@ -231,6 +244,17 @@ def lsn_at(directory: Directory, when: datetime) -> int:
 
 def _begins_by(directory: Directory, segment: Segment, microseconds: int) -> bool:
     """Whether a segment's first entry is of that time or before."""
+    first = first_time(directory, segment)
+    return first is not None and first <= microseconds
+
+
+def first_time(directory: Directory, segment: Segment) -> int | None:
+    """The time of a segment's first entry, in microseconds since the epoch; None if it has none.
+
+    Args:
+        directory: that it is in.
+        segment: which.
+    """
     header = segment.header
     with closing(directory.open(segment.name)) as file:
         reader = FrameReader(
@@ -238,6 +262,6 @@ def _begins_by(directory: Directory, segment: Segment, microseconds: int) -> boo
         )
         for frame in reader:
             if frame.entries:
-                (first, *_) = decode_entries(frame.payload, frame.entries)
-                return first.time <= microseconds
-    return False
+                encoded = codec.open_list(codec.as_array(frame.payload, frame.entries))
+                return decode_entry(encoded[0]).time
+    return None

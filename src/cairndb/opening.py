@@ -312,7 +312,7 @@ def own(
         options=options,
         clock=now_microseconds,
     )
-    ownership.announce(directory)
+    ownership.announce(directory, store.options.retention.text())
     try:
         # What was interrupted before LSN 1 has no data, of whatever schema.
         stored = schema if store.created else store.stored_schema

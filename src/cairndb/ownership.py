@@ -34,6 +34,8 @@ class Owner(msgspec.Struct):
     pid: int
     command: str
     since: datetime
+    retain: str | None = None
+    """What it keeps of the past beyond what safety needs."""
 
 
 def acquire(directory: Directory, timeout: float | None) -> None:
@@ -54,12 +56,17 @@ def acquire(directory: Directory, timeout: float | None) -> None:
         time.sleep(_LOOK_SECONDS)
 
 
-def announce(directory: Directory) -> None:
+def announce(directory: Directory, retain: str | None = None) -> None:
     """Say in the LOCK file who owns the database.
 
     For people only: what can't be written is done without.
+
+    Args:
+        directory: of the database.
+        retain: what the owner keeps of the past, as `cairndb.open` takes it.
     """
-    owner = Owner(socket.gethostname(), os.getpid(), " ".join(sys.orig_argv), datetime.now(UTC))
+    command = " ".join(sys.orig_argv)
+    owner = Owner(socket.gethostname(), os.getpid(), command, datetime.now(UTC), retain)
     with contextlib.suppress(OSError):
         _write(directory, msgspec.json.encode(owner) + b"\n")
 

@@ -40,6 +40,24 @@ class Retention(NamedTuple):
     bytes: int | None = None
     """As much as fits into so many bytes of log and checkpoints."""
 
+    def text(self) -> str | None:
+        """As `parse_retention` reads it; None if nothing is to be kept beyond what safety needs."""
+        if self == ALL:
+            return "all"
+        for unit in ("d", "h", "m", "s"):
+            count, rest = divmod(self.microseconds or 0, int(_UNITS[unit] * 1_000_000))
+            if count and not rest:
+                return f"{count}{unit}"
+        if self.microseconds is not None:
+            return f"{self.microseconds / 1e6:g}s"
+        if self.bytes is None:
+            return None
+        return next(
+            f"{self.bytes // _UNITS[unit]:.0f}{unit}"
+            for unit in ("TB", "TiB", "GB", "GiB", "MB", "MiB", "kB", "KiB", "B")
+            if not self.bytes % _UNITS[unit]
+        )
+
 
 ALL = Retention(microseconds=1 << 62)
 NOTHING = Retention()

@@ -44,7 +44,7 @@ def stats(
     *,
     json: Annotated[bool, Option("--json", help="As a JSON object.")] = False,
 ) -> None:
-    """Show updates, files, sizes, and who opened it last.
+    """Show what is kept, how far back, and how soon it opens.
 
     Example: cairn stats bank.cairn
     """
@@ -53,7 +53,7 @@ def stats(
     if json:
         output.write_json(found)
         return
-    rows = [_row(name, value) for name, value in found.items()]
+    rows = [_row(name, value) for name, value in found.items() if value not in (None, [])]
     width = max(len(name) for name, _ in rows)
     for name, shown in rows:
         output.write(f"{name:{width}}  {shown}")
@@ -61,8 +61,24 @@ def stats(
 
 def _row(name: str, value: Any) -> tuple[str, str]:
     """A figure as people read it."""
-    if name.endswith("_bytes"):
-        return f"{name.removesuffix('_bytes')} size", output.size_text(value)
+    if name == "checkpoints":
+        return name, ", ".join(map(_checkpoint, value))
+    if name == "reaches_single_lsns":
+        return name.replace("_", " "), ", ".join(map(str, value))
+    if isinstance(value, bool):
+        return name.replace("_", " "), "yes" if value else "no"
+    if name.endswith("_seconds"):
+        return name.removesuffix("_seconds").replace("_", " "), f"{value:,.1f} s"
+    if "_bytes" in name:
+        return name.replace("_bytes", "_size").replace("_", " "), output.size_text(value)
     if name in maintenance.MOMENTS:
         value = f"{datetime.fromisoformat(value).astimezone():%Y-%m-%d %H:%M:%S}"
     return name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _checkpoint(found: dict[str, Any]) -> str:
+    """One that is kept."""
+    size, _, _ = output.size_text(found["bytes"]).partition(" (")
+    pinned = ", pinned" if found["pinned"] else ""
+    when = f"{datetime.fromisoformat(found['time']).astimezone():%Y-%m-%d %H:%M:%S}"
+    return f"LSN {found['lsn']:,} ({when}, {size}{pinned})"

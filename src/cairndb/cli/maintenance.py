@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cairndb import checkpointer, forgetting, ownership
@@ -12,7 +11,9 @@ from cairndb.chain import Files
 from cairndb.checkpoint import Checkpoint, parse_checkpoint_name
 from cairndb.cli import output, source
 from cairndb.errors import CairnError, CorruptError
-from cairndb.identity import read_identity
+from cairndb.forecast import REPLAY_RATE, Forecast, ReplayMeter, Sizes
+from cairndb.identity import files_of, read_backup, read_identity
+from cairndb.kept import kept, text_of
 from cairndb.log import parse_segment_name
 from cairndb.recovery import read_chain, verify
 from cairndb.schema import compile_root, describe
@@ -25,9 +26,12 @@ if TYPE_CHECKING:
     from cairndb.cli.counted import CountedDirectory
     from cairndb.files import Directory
     from cairndb.forgetting import Forgotten
+    from cairndb.recovery import Reading
 
-MOMENTS = {"created", "last_opened"}
+MOMENTS = {"created", "last_opened", "reaches_time"}
 """What `statistics` says as ISO 8601."""
+# What an owner takes that was told nothing else.
+_RESTART_TARGET = 2.0
 
 
 def check(directory: CountedDirectory) -> dict[str, Any]:
@@ -133,10 +137,9 @@ def _prove(
 
 def statistics(directory: CountedDirectory) -> dict[str, Any]:
     """How much there is, beside a running owner."""
-    names = directory.names()
+    names = files_of(directory)
     sizes = {name: source.size_of(directory, name) for name in names}
     segments = [name for name in names if parse_segment_name(name)]
-    checkpoints = [name for name in names if parse_checkpoint_name(name)]
     identity = read_identity(directory)
     with (
         directory.telling("reading", sum(sizes.values())),
@@ -147,19 +150,40 @@ def statistics(directory: CountedDirectory) -> dict[str, Any]:
             "checkpoint_lsn": reading.base_lsn,
             "updates_since_checkpoint": reading.lsn - reading.base_lsn,
             "segments": len(segments),
-            "checkpoints": len(checkpoints),
-            "log_bytes": sum(sizes[name] for name in segments),
-            "checkpoint_bytes": sum(sizes[name] for name in checkpoints),
             "total_bytes": sum(sizes.values()),
             "database": str(identity.database),
-            "created": datetime.fromtimestamp(identity.created / 1e6, UTC).isoformat(),
+            "created": text_of(identity.created),
             "schema_fingerprint": reading.fingerprint,
         }
+        chain = reading.recovered.chain.segments
+        found |= kept(directory, names, chain, reading.lsn)
+        found |= _opening(reading, len(segments), is_backup=read_backup(directory) is not None)
     owner = ownership.read_owner(directory)
     if owner is not None:
         found["last_owner"] = f"process {owner.pid} on {owner.host}: {owner.command}"
         found["last_opened"] = owner.since.isoformat()
+        found["retain"] = owner.retain
     return found
+
+
+def _opening(reading: Reading, segments: int, *, is_backup: bool) -> dict[str, Any]:
+    """What opening would take, at guessed rates, and whether that makes a checkpoint due."""
+    recovered = reading.recovered
+    checkpoint_bytes = recovered.checkpoint_bytes
+    log_bytes = recovered.total_bytes - checkpoint_bytes
+    meter = ReplayMeter(log_bytes / REPLAY_RATE)
+    forecast = Forecast(_RESTART_TARGET, None, meter, 0.0)
+    sizes = Sizes(checkpoint_bytes, log_bytes, segments)
+    load, verdict = forecast.load_seconds(sizes), forecast.verdict(sizes)
+    return {
+        "checkpoint_bytes": checkpoint_bytes,
+        "log_bytes_since_checkpoint": log_bytes,
+        "predicted_open_seconds": round(load + meter.total, 3),
+        "predicted_load_seconds": round(load, 3),
+        "predicted_replay_seconds": round(meter.total, 3),
+        "checkpoint_due": verdict.due and not is_backup,
+        "checkpoint_reason": "a backup never gets one" if is_backup else verdict.why,
+    }
 
 
 def make_checkpoint(database: Path) -> int:
