@@ -5,6 +5,8 @@
 #   make check                     what to run before a commit: style, types, fast tests
 #   make test                      every test but the nightly ones
 #   make nightly                   all of them, with more and longer runs
+#   make bench                     what it costs, beside plain objects and SQLite
+#   make bench-restart             killed under full load: predicted against actual time to open
 #   make fuzz                      look for inputs that mislead what reads files (Linux)
 #   make evidence                  the tests once more, and their counts into docs/GUARANTEES.md
 #   make PYTHON=python3.13 VENV=.venv-3.13 check     the same with another Python
@@ -19,7 +21,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 SOURCES := src tests examples benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check evidence fix bench bench-indexes fuzz nightly clean
+.PHONY: help demo test check evidence fix bench bench-indexes bench-restart fuzz nightly clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -73,6 +75,9 @@ bench: $(VENV)/.runs
 
 bench-indexes: $(VENV)/.runs
 	$(BIN)/python benchmarks/indexes.py $(ARGUMENTS)
+
+bench-restart: $(VENV)/.runs
+	$(BIN)/python benchmarks/restart.py $(ARGUMENTS)
 
 clean:
 	rm -rf .venv .venv-* build dist demo.cairn .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""The benchmark runs, and measures what it says."""
+"""The benchmarks run, and measure what they say."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ def test_every_contender_is_measured(tmp_path: Path) -> None:
     """Each figure has cairndb, all that can have them the others, and the machine is named."""
     arguments = ["--short", "--json", "--rounds", "1", "--accounts", "1000"]
     done = subprocess.run(
-        [sys.executable, str(BENCH), *arguments, str(tmp_path)],
+        [sys.executable, str(BENCHMARKS / "first.py"), *arguments, str(tmp_path)],
         capture_output=True,
         text=True,
         check=False,
@@ -48,4 +48,25 @@ def test_indexes_are_measured(tmp_path: Path) -> None:
     medians = json.loads(done.stdout)["medians"]
     assert len(medians) == 6
     assert set(medians["update of a key"]) == {"none", "one", "three"}
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.process
+def test_openings_after_kills_are_measured(tmp_path: Path) -> None:
+    """A database that is killed again and again is opened as often, with every figure."""
+    arguments = ["--seconds", "1", "--records", "100", "--levels", "process", "--threads", "2"]
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "restart.py"), str(tmp_path), "--json", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    (setting,) = report["settings"]
+    assert len(setting["predicted and actual"]) == setting["figures"]["openings"] >= 2
+    assert setting["figures"]["updates a second"] > 0
+    assert setting["figures"]["opening, longest, s"] > 0
+    assert report["machine"]["python"]
     assert list(tmp_path.iterdir()) == []

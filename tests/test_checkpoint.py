@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 
+from cairndb import checkpoint
 from cairndb.checkpoint import (
     Checkpoint,
     CheckpointHeader,
@@ -58,11 +59,11 @@ def opened(content: bytes, name: str = checkpoint_name(7)) -> Checkpoint:
 
 def test_a_checkpoint_comes_back() -> None:
     """Header and operations, frame by frame."""
-    checkpoint = opened(content_of(*written()))
+    found = opened(content_of(*written()))
 
-    assert checkpoint.header == HEADER
-    assert list(checkpoint.frames()) == PIECES
-    assert checkpoint.verify() == 6
+    assert found.header == HEADER
+    assert list(found.frames()) == PIECES
+    assert found.verify() == 6
 
 
 @pytest.mark.parametrize("call", [2, 3, 5])
@@ -73,6 +74,22 @@ def test_a_checkpoint_that_fails_leaves_nothing(call: int) -> None:
     with pytest.raises(OSError, match="No space"):
         write_checkpoint(SimulatedDirectory(world), HEADER, FOLD, lambda: None)
     assert world.names == {}
+
+
+def test_a_large_checkpoint_is_synced_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never more than so many bytes wait to be synced, which the log's syncs would wait for too."""
+    monkeypatch.setattr(checkpoint, "SYNC_BYTES", 5000)
+    world = World()
+    calls: list[str] = []
+    world.observe = calls.append
+    writer = Writer(SimulatedDirectory(world), "c", HEADER)
+    for _ in range(10):
+        writer.write(1, b"x" * 2000)
+    before = sum("sync" in call for call in calls)
+    writer.finish()
+
+    assert before == 3
+    assert sum("sync" in call for call in calls) == 4
 
 
 def test_an_empty_state_is_a_checkpoint_too() -> None:

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from cairndb.files import Directory, File
 
 MAGIC = b"\x89CAIRNC\n"
+# A checkpoint is synced as it is written, after so many bytes: else the syncs of the log, on the
+# same disk, would wait behind all of it.
+SYNC_BYTES = 8 << 20
 _NAME = re.compile(r"checkpoint-(\d{20})\.ckpt", re.ASCII)
 
 
@@ -98,7 +101,7 @@ class Writer:
         self._nonce = header.nonce
         self._next = 1
         head = encode_header(MAGIC, header)
-        self._offset = len(head)
+        self._offset = self._synced = len(head)
         self._file = directory.create(temporary)
         try:
             self._file.write(0, head)
@@ -132,6 +135,9 @@ class Writer:
         frame = encode_frame(self._nonce, self._offset, self._next, count, payload, self._next - 1)
         self._file.write(self._offset, frame)
         self._offset += len(frame)
+        if self._offset - self._synced >= SYNC_BYTES:
+            self._file.sync()
+            self._synced = self._offset
 
 
 def publish_checkpoint(
