@@ -161,3 +161,25 @@ def test_the_target_is_held_where_loading_leaves_room(
 
     if load + 2 * growth * helper < target:
         assert seen.longest <= target + 0.2 * growth + 0.01
+
+
+@given(st.integers(0, 1 << 32), st.integers(1 << 20, 1 << 30), st.floats(0.1, 20.0))
+def test_the_log_has_a_bound_however_quick_its_replay(
+    checkpoint_bytes: int, rate: int, helper: float
+) -> None:
+    """With a target that is never reached, the log of two checkpoints is what LIFE.md says."""
+    found = Forecast(1e9, None, ReplayMeter(), 0.0)
+    since = before = most = 0.0
+    left = None
+    for _ in range(600):  # a look every tenth of a second
+        since += rate / 10
+        most = max(most, before + since)
+        if left is None and found.verdict(Sizes(checkpoint_bytes, int(since), 1)).due:
+            left, sealed = helper, since
+        elif left is not None:
+            left -= 0.1
+            if left <= 0:
+                before, since, left = sealed, since - sealed, None
+
+    beside = rate * helper
+    assert most <= 2 * max(1 << 28, 2 * checkpoint_bytes, beside) + beside + 0.5 * rate

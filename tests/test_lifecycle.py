@@ -11,6 +11,7 @@ import pytest
 
 import cairndb
 from bank import Bank, balances, filled
+from cairndb.checkpointer import make_checkpoint
 from owning import HelperInside, own_path
 from threads import Aside, wait_until
 from writer import count_once
@@ -123,6 +124,23 @@ def test_a_checkpoint_replaces_the_log(path: Path) -> None:
         assert db.stats()["checkpoint_lsn"] == lsn
     with cairndb.open(path, Bank) as db:
         assert balances(db) == {"alice": 95, "bob": 5}
+
+
+def test_what_a_checkpoint_replaces_gives_back_its_room(path: Path) -> None:
+    """Files that are removed are held open until the log can be written again, and no longer."""
+    with own_path(path) as db:
+        store = db._engine.store
+        for _ in range(3):
+            count_once(db, "key")
+            db.checkpoint()
+        assert store._removed == []
+        count_once(db, "key")
+        store.seal()
+        report = make_checkpoint(store.directory, db.lsn, lambda: None)
+        store.check_checkpoint(report.file, db.lsn)
+        store.adopt(report.file)
+        assert store._removed
+        assert {file.path for file in store._removed}.isdisjoint(map(str, path.iterdir()))
 
 
 @pytest.mark.process

@@ -130,8 +130,9 @@ class Forecast:
         self.growth = 0.0
         """Seconds of replay logged per second, lately."""
         self._looked_at, self._total_then = now, meter.total
-        # How much longer than supposed the last checkpoint took to make.
-        self._slowness = 1.0
+        # How much longer than supposed the last checkpoint took to make; before there is one,
+        # others may be at work on the machine.
+        self._slowness = 2.0
 
     def look(self, now: float) -> None:
         """See how the log grows; called again and again while it does."""

@@ -331,7 +331,8 @@ class Store(Appender):
     def let_go(self) -> None:
         """Close what was removed, whereupon the system gives back its room: on any thread."""
         while self._removed:
-            self._removed.pop().close()
+            with contextlib.suppress(OSError):  # nothing was written to it, and it has no name
+                self._removed.pop().close()
 
     def begin_anew(self, entry: bytes, nonce: bytes, checkpoint_bytes: int) -> None:
         """Go on from a checkpoint that isn't the fold of the log; see `barrier`.
