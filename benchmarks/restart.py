@@ -197,6 +197,7 @@ class Setting:
         ratios = [predicted / opened for predicted, opened, _ in self.pairs]
         actual = [opened for _, opened, _ in self.pairs]
         shares = [used / opened for _, opened, used in self.pairs]
+        free = [predicted / used for predicted, _, used in self.pairs]
         found = {
             "updates a second": total["updates"] / total["seconds"],
             "openings": len(self.pairs),
@@ -206,6 +207,8 @@ class Setting:
             "predicted / actual, least": min(ratios),
             "predicted / actual, most": max(ratios),
             "processor share of an opening, least": min(shares),
+            "predicted / processor time, least": min(free),
+            "predicted / processor time, most": max(free),
             "log after checkpoint, most, MB": self._most("log_bytes") / 1e6,
             "checkpoints": total["checkpoints"],
             "checkpoint, MB": max(life["checkpoint_bytes"] for life in self.lives) / 1e6,
