@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 # Of the places at which the interpreter, or msgspec's C, didn't survive: so few that the rest says
 # something.
 FATAL_SHARE = 0.1
-SCENES = ("update", "write", "rotate", "refuse", "view", "sync", "close", "recover")
+SCENES = ("update", "write", "rotate", "refuse", "view", "sync", "close", "recover", "indexed")
 
 
 def run(scene: str, first: int, width: int, last: int) -> subprocess.CompletedProcess[str]:
