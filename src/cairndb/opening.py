@@ -144,6 +144,8 @@ class _Fold:
         """The operations of the whole state as it was, and as it became, if it was converted."""
         self.load_seconds = 0.0
         """Of the checkpoint, where it wasn't converted."""
+        self.ended = 0.0
+        """When all was read."""
         self._progress = progress
         # What has to be converted is loaded once more.
         self._total = 2 * total if change.rewrites else total
@@ -168,6 +170,7 @@ class _Fold:
                 self._path, 0, f"the checksums are right, and {what} can't be applied: {error}"
             ) from error
         finally:
+            self.ended = time.monotonic()
             if collecting:
                 gc.enable()
 
@@ -319,7 +322,6 @@ def own(
         change = change_from(stored, kind, evolution, directory.path)
         fold = _Fold(change, directory.path, progress, store.total_bytes)
         fold.run(store)
-        read = time.monotonic()
         if change.rewrites:
             _begin_anew(store, change, fold)
         engine = Engine(
@@ -332,7 +334,7 @@ def own(
             clock=now_microseconds,
             rules=rules,
         )
-        load_rate = _derive(engine, store, fold, read - started)
+        load_rate = _derive(engine, store, fold, fold.ended - started)
         if store.created:
             create_content(engine)
     except BaseException:
