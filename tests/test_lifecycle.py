@@ -205,6 +205,16 @@ def test_a_checkpoint_that_vanishes_is_told(path: Path) -> None:
         assert db.checkpoint() == db.lsn
 
 
+def test_what_is_not_on_disk_takes_longer_to_open(path: Path) -> None:
+    """Opening would write it again, so that a sync makes the prediction smaller."""
+    with cairndb.open(path, durability="process", restart_target=None) as db:
+        with db.update() as root:
+            root["x"] = "x" * 5_000_000
+        before = db.stats()["predicted_replay_seconds"]
+        db.sync()
+        assert before > db.stats()["predicted_replay_seconds"] > 0
+
+
 def test_a_checkpoint_comes_by_itself(path: Path) -> None:
     """When opening would take too long, the helper process is started."""
     with cairndb.open(path, restart_target=0.0) as db:

@@ -125,7 +125,7 @@ class Housekeeper:
     def stats(self) -> dict[str, Any]:
         """What it predicts, how its checkpoints went, and why one has or hasn't been made."""
         sizes, backoff, now = self._sizes(), self._backoff, self._clock()
-        load, replay = self._forecast.load_seconds(sizes), self._forecast.replay_seconds()
+        load, replay = self._forecast.load_seconds(sizes), self._forecast.replay_seconds(sizes)
         verdict = self._verdict()
         waiting = backoff.problem is not None
         return {
@@ -183,7 +183,9 @@ class Housekeeper:
         store = self._engine.store
         after = store.checkpoint_lsn
         segments = sum(segment.header.first_lsn > after for segment in list(store.segments))
-        return Sizes(store.checkpoint_bytes, store.log_bytes(), segments)
+        applied = store.applied_lsn
+        unproven = (applied - max(store.durable_lsn, after)) / max(applied - after, 1)
+        return Sizes(store.checkpoint_bytes, store.log_bytes(), segments, unproven)
 
     def _verdict(self) -> Verdict:
         now, began = self._clock(), self._began
@@ -241,7 +243,7 @@ class Housekeeper:
         """Make a checkpoint; the mutex is held."""
         engine, load = self._engine, self._forecast.load_seconds(self._sizes())
         lsn = self._seal()
-        replay = self._forecast.replay_seconds()
+        replay = self._forecast.replay_seconds(self._sizes())
         if engine.store.checkpoint_lsn == lsn:
             return lsn
         try:
