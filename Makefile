@@ -21,7 +21,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 SOURCES := src tests examples benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check evidence fix bench bench-indexes bench-restart fuzz nightly clean
+.PHONY: help demo test check lint evidence fix bench bench-indexes bench-restart fuzz nightly clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -44,11 +44,13 @@ $(VENV)/.tools: $(VENV)/.runs
 demo: $(VENV)/.runs
 	$(BIN)/python examples/unicode_names.py $(ARGUMENTS)
 
-check: $(VENV)/.tools
+lint: $(VENV)/.tools
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+check: lint
 	$(PYTEST) -q -m "not slow and not process and not nightly"
 
 test: $(VENV)/.tools

@@ -116,7 +116,7 @@ class Life:
             try:
                 db.checkpoint()
             except CairnError as error:
-                if "-9" not in str(error):  # the helper was killed
+                if "killed by signal 9" not in str(error):
                     raise
                 self._say("~helper killed alone")
             self._say("-checkpoint")

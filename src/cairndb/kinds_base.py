@@ -63,6 +63,9 @@ class Kind:
     types: tuple[type, ...] = ()
     """The exact Python types of live values and of values given to `copy`; () for unions, Any."""
 
+    rules: Any = None
+    """A slot for the rules layer, on the kind of a root: what its classes declare."""
+
     encode: Callable[[Any], bytes]
     """Canonical bytes of a value that `copy` or `decode` made: `encode(value) -> bytes`."""
 

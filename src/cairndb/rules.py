@@ -50,7 +50,9 @@ def rules_of(kind: Kind) -> Rules | None:
     Raises:
         SchemaError: a rule can't work as it is declared.
     """
-    declared = compile_rules(kind)
+    if kind.rules is None:
+        kind.rules = (compile_rules(kind),)
+    (declared,) = kind.rules
     return None if declared is None else Rules(declared)
 
 
