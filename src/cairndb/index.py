@@ -188,7 +188,7 @@ class Entries(Generic[T, K]):
         """
         return self.one(key) if key in self else default
 
-    def paths(self, key: K) -> list[Path]:
+    def paths(self, key: K) -> list[tuple[Any, ...]]:
         """The paths, from the root, of the entries that have a key."""
         return [self._path(place) for place in self._postings.at(key)]
 
