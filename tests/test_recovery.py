@@ -4,9 +4,15 @@ import pytest
 
 from cairndb.checkpoint import checkpoint_name
 from cairndb.errors import CorruptError, UsageError
+from cairndb.frame import EMPTY_FRAME_BYTES
+from cairndb.log import parse_segment_name
 from cairndb.recovery import read_chain, verify
+from cairndb.store import Store, StoreOptions
 from crashing import (
+    FINGERPRINT,
+    SCHEMA,
     Ledger,
+    Nonces,
     Session,
     checkpoints_of,
     damage,
@@ -15,7 +21,7 @@ from crashing import (
     segments_of,
     with_entries,
 )
-from simulated import SimulatedDirectory, World, images
+from simulated import SimulatedDirectory, SimulatedFile, World, images
 
 
 def test_a_database_without_its_identity_is_refused() -> None:
@@ -259,6 +265,55 @@ def test_a_reader_starts_over_while_the_owner_rotates_and_retires() -> None:
     found = b"".join(payload for _, payload in reading.checkpoint_frames())
     found += b"".join(piece.payload for piece in reading.log_frames())
     assert found == b"".join(session.ledger.submitted[: reading.lsn])
+    reading.close()
+
+
+class Growing(SimulatedDirectory):
+    """A directory whose owner writes and syncs two updates after each look at the log."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        options = StoreOptions(1 << 16, 1 << 16, Nonces("a"))
+        self.store = Store.open(
+            SimulatedDirectory(world),
+            schema=SCHEMA,
+            fingerprint=FINGERPRINT,
+            create=True,
+            options=options,
+            clock=lambda: 1,
+        )
+        self.commit()
+
+    def commit(self) -> None:
+        assert self.store.reserve(20)
+        self.store.append(b"x" * 20)
+        self.store.write(self.store.take())
+        self.store.sync()
+
+    def open(self, name: str, *, write: bool = False) -> SimulatedFile:
+        file = super().open(name, write=write)
+        look = file.read
+
+        def read(offset: int, length: int) -> bytes:
+            data = look(offset, length)
+            if length > EMPTY_FRAME_BYTES:
+                self.commit()
+                self.commit()
+            return data
+
+        if parse_segment_name(name):
+            setattr(file, "read", read)  # noqa: B010
+        return file
+
+
+def test_a_reader_beside_an_owner_at_full_speed_sees_no_damage() -> None:
+    """What is written between two looks, and proven by what follows it, wasn't missing."""
+    directory = Growing(World())
+    reading = read_chain(directory)
+    shown = b"".join(piece.payload for piece in reading.log_frames())
+
+    assert reading.lsn > 1
+    assert shown == b"x" * 20 * reading.lsn
     reading.close()
 
 

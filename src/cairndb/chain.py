@@ -103,6 +103,39 @@ class Files:
             self._open.popitem()[1].close()
 
 
+class _Walk:
+    """What the frames of the newest segment say, one after the other.
+
+    Args:
+        segment: the newest.
+        proven: the largest LSN that is known to be durable.
+    """
+
+    def __init__(self, segment: Segment, proven: int) -> None:
+        header = segment.header
+        self.proven = proven
+        self.sealed = False
+        self.good = End(segment.begin, Position(header.first_lsn - 1, header.running))
+        # Ends of frames with entries, of which the first is the last that P covers. An empty frame
+        # proves what comes before it; itself it may be in the cache only.
+        self.ends = deque([self.good])
+
+    def through(self, reader: FrameReader) -> None:
+        """Read on, as far as frames are good."""
+        for frame in reader:
+            self.sealed = self.sealed or frame.count == SEAL
+            running = running_checksum(frame.payload, self.good.position.running)
+            self.good = End(frame.end, Position(reader.next_lsn - 1, running))
+            if frame.entries:
+                self.ends.append(self.good)
+            self.learn(frame.durable_lsn)
+
+    def learn(self, durable_lsn: int) -> None:
+        """Something says that this LSN is durable."""
+        self.proven = max(self.proven, durable_lsn)
+        _drop_before(self.ends, self.proven)
+
+
 class Chain:
     """The segments that make up the log after a base, oldest first.
 
@@ -166,25 +199,20 @@ class Chain:
         header = segment.header
         file = self.files.open(segment.name)
         size = file.size()
+        walk = _Walk(segment, max(header_lsn, header.first_lsn - 1))
         reader = FrameReader(file.read, header.nonce, segment.begin, size, header.first_lsn)
-        proven, sealed = max(header_lsn, header.first_lsn - 1), False
-        good = End(segment.begin, Position(header.first_lsn - 1, header.running))
-        # Ends of frames with entries, of which the first is the last that P covers. An empty frame
-        # proves what comes before it; itself it may be in the cache only.
-        ends = deque([good])
-        for frame in reader:
-            sealed = sealed or frame.count == SEAL
-            running = running_checksum(frame.payload, good.position.running)
-            good = End(frame.end, Position(reader.next_lsn - 1, running))
-            if frame.entries:
-                ends.append(good)
-            proven = max(proven, frame.durable_lsn)
-            _drop_before(ends, proven)
+        walk.through(reader)
         lsns = possible_lsns(segment, size)
         rest = scan_rest(file.read, header.nonce, reader.offset, size, lsns)
+        walk.learn(rest.durable_lsn)
+        if walk.proven >= reader.next_lsn:
+            # An owner may have written this place after it was looked at, and then what proves it.
+            # The proof has been seen by now: what is missing still, is missing.
+            next_lsn = reader.next_lsn
+            reader = FrameReader(file.read, header.nonce, reader.offset, size, next_lsn)
+            walk.through(reader)
         self.files.done(segment.name)
-        proven = max(proven, rest.durable_lsn)
-        _drop_before(ends, proven)
+        proven, sealed = walk.proven, walk.sealed
         path = path_in(self.files.directory, segment.name)
         if proven >= reader.next_lsn:
             raise CorruptError(
@@ -200,7 +228,7 @@ class Chain:
         if reader.claimed_end > size or size - reader.offset < EMPTY_FRAME_BYTES:
             # Its size was durable before its name was, and there is room for the seal, always.
             raise CorruptError(path, size, "the file is shorter than it was made: it was cut off")
-        return Newest(ends[0], good, reader.reason)
+        return Newest(walk.ends[0], walk.good, reader.reason)
 
     def position_at(self, lsn: int) -> Position:
         """Where the log is at an LSN: at the base, a segment's end, or P, or the end.
