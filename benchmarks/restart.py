@@ -110,6 +110,7 @@ class Life:
                     "load": now["predicted_load_seconds"],
                     "most": most,
                     "checkpoints": now["checkpoints_made"],
+                    "checkpoints_failed": now["checkpoints_failed"],
                     "checkpoint_bytes": now["checkpoint_bytes"],
                     "helper_cpu": used.ru_utime + used.ru_stime,
                     "helper_memory": used.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
@@ -192,7 +193,7 @@ class Setting:
         """What the lives add up to."""
         total = {
             name: sum(life[name] for life in self.lives)
-            for name in ("updates", "seconds", "checkpoints", "helper_cpu")
+            for name in ("updates", "seconds", "checkpoints", "checkpoints_failed", "helper_cpu")
         }
         ratios = [predicted / opened for predicted, opened, _ in self.pairs]
         actual = [opened for _, opened, _ in self.pairs]
@@ -211,6 +212,7 @@ class Setting:
             "predicted / processor time, most": max(free),
             "log after checkpoint, most, MB": self._most("log_bytes") / 1e6,
             "checkpoints": total["checkpoints"],
+            "checkpoints that failed": total["checkpoints_failed"],
             "checkpoint, MB": max(life["checkpoint_bytes"] for life in self.lives) / 1e6,
             "helper, CPU s each": total["helper_cpu"] / max(total["checkpoints"], 1),
             "helper, most memory, MB": max(life["helper_memory"] for life in self.lives) / 1e6,
