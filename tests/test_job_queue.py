@@ -23,22 +23,23 @@ from simulated import SimulatedDirectory, World
 if TYPE_CHECKING:
     from types import ModuleType
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "job_queue.py"
+EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLE = EXAMPLES / "job_queue.py"
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def loaded() -> ModuleType:
-    """The example as a module."""
-    spec = importlib.util.spec_from_file_location("job_queue", EXAMPLE)
+def loaded(name: str) -> ModuleType:
+    """An example as a module."""
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["job_queue"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
 
-job_queue = loaded()
+job_queue = loaded("job_queue")
 Queue: Any = job_queue.Queue
 
 
