@@ -9,7 +9,6 @@ A cache, in this process or in another, begins with all there is and then takes 
 """
 
 import argparse
-from pathlib import Path
 from typing import Annotated, Any
 from zlib import crc32
 
@@ -131,7 +130,7 @@ class Cache:
 def main() -> None:
     """Roll a feature out, and see who has it."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--database", type=Path, default=Path("flags.cairn"))
+    parser.add_argument("--database", default="flags.cairn")
     given = parser.parse_args()
     users = [f"user {i}" for i in range(1000)]
     with cairndb.open(given.database, Service, audit=True) as db:

@@ -12,7 +12,6 @@ import argparse
 import random
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import cairndb
@@ -123,14 +122,14 @@ def next_due(queue: Queue) -> datetime | None:
 def work(db: cairndb.Database[Queue], now: datetime, chance: random.Random) -> None:
     """Do what is due; every third job fails."""
     while (claim := db.run(Queue.claim, now)) is not None:
-        failed = chance.random() < 1 / 3 and db.run(Queue.fail, claim, "bad luck", now)
-        _ = failed or db.run(Queue.finish, claim, now)
+        if chance.random() > 1 / 3 or not db.run(Queue.fail, claim, "bad luck", now):
+            db.run(Queue.finish, claim, now)
 
 
 def main() -> None:
     """Do some jobs; the clock jumps to when the next is due."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--database", type=Path, default=Path("jobs.cairn"))
+    parser.add_argument("--database", default="jobs.cairn")
     parser.add_argument("--jobs", type=int, default=200)
     given = parser.parse_args()
     now = datetime.now(UTC)
