@@ -96,6 +96,32 @@ def test_the_example_of_indexes_and_constraints_runs(
     assert run_example(block + "db.close()\n", capsys) == "Ada 2\n['2026-11-25']\n"
 
 
+WATCHED = """
+import cairndb
+from bank import Account, Bank
+
+db = cairndb.open("bank.cairn", Bank)
+with db.update() as bank:
+    bank.accounts["alice"] = Account("Alice", 7)
+seen = []
+refresh = seen.append
+"""
+
+
+def test_the_examples_of_watching_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The loop, which here ends when all has come, and the function that is called."""
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "WATCH.md").read_text(encoding="utf-8")
+    (loop,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (call,) = re.findall(r"^    (subscription = .*\n)", page, re.MULTILINE)
+    change = "with db.update() as bank:\n    bank.accounts['alice'].balance = 8\n"
+    ended = loop.replace("initial=True", "initial=True, timeout=0")
+    program = f"{WATCHED}{ended}{call}{change}db.close()\nprint(len(seen))\n"
+    assert run_example(program, capsys) == "2 /accounts/alice/balance None 7\n1\n"
+
+
 def command_examples() -> list[str]:
     """Every indented line of the page that is a command on a database, in order."""
     text = COMMANDS.read_text(encoding="utf-8")
