@@ -70,9 +70,11 @@ class Strike:
 
     def instruction(self, frame: FrameType, offset: int) -> None:
         """The instruction at an offset is about to run."""
+        if self.reached:  # frames that are noted stay alive, and with them what they hold
+            return
         last = self._before.get(frame, -1)
         self._before[frame] = offset
-        if self.left > 0 and self._noticed(frame, last, offset):
+        if self._noticed(frame, last, offset):
             self.left -= 1
             if self.left == 0:
                 self.place = f"{frame.f_code.co_qualname}, line {frame.f_lineno}, {offset}"
@@ -82,6 +84,8 @@ class Strike:
 
     def returning(self, frame: FrameType) -> None:
         """A function returns."""
+        if self.reached:
+            return
         self._before.pop(frame, None)
         self._returned = (frame.f_back, frame.f_code.co_name)
 
