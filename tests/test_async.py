@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import threading
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import anyio
@@ -12,7 +14,9 @@ import anyio.to_thread
 import pytest
 
 import cairndb
-from cairndb.errors import DatabaseFailed, LockTimeout, StaleDraft, UsageError
+from cairndb.errors import DatabaseFailed, DiskFull, LockTimeout, StaleDraft, UsageError
+from cairndb.files import RealDirectory
+from cairndb.recovery import read_chain
 from simulated import World
 from tasks import (
     BACKENDS,
@@ -155,6 +159,54 @@ def test_many_updates_share_a_few_syncs(world: World, backend: str) -> None:
                 held.go_on.set()
             assert syncs(world) - before <= 3
             assert db.run(Root.shown) == 1001
+
+    run(backend, program)
+
+
+@pytest.mark.slow
+def test_ten_thousand_updates_share_a_few_syncs(tmp_path: Path, backend: str) -> None:
+    """On a real disk: one thread waits for it, and flushes a few times for all."""
+
+    async def program() -> None:
+        async with cairndb.open(tmp_path / "x.cairn", Root) as db:
+            async with anyio.create_task_group() as group:
+                for _ in range(10_000):
+                    group.start_soon(add, db, 1)
+            assert db.durable_lsn == 10_001
+            names = [thread.name for thread in threading.enumerate()]
+            assert names.count("cairndb flushes") == 1
+            assert len(names) < 6
+
+    run(backend, program)
+    directory = RealDirectory(str(tmp_path / "x.cairn"))
+    with closing(directory), closing(read_chain(directory)) as reading:
+        counts = [piece.count for piece in reading.log_frames()]
+    assert sum(counts) == 10_001
+    assert len(counts) < 1000
+
+
+def test_an_update_that_brings_the_tail(world: World, backend: str) -> None:
+    """Updates that there was no room to write again come before the first update of a task."""
+
+    def full(what: str) -> None:
+        if what == "allocate":
+            raise OSError(errno.ENOSPC, "No space left on device", "segment")
+
+    async def program() -> None:
+        db = opened(world)
+        await add(db, 1)
+        await add(db, 2)  # the last frame: nothing proves that it was synced
+        for directory in world.locks[:]:
+            directory.close()
+        db._engine.forked()  # nobody has it any more, as after a kill
+        world.observe = full
+        with opened(world) as again:
+            assert await again.run_async(Root.shown) == 1
+            with pytest.raises(DiskFull):
+                await add(again, 4)
+            assert lock_is_free(again)
+            world.observe = lambda _: None
+            assert await again.run_async(Root.add, 4) == 7
 
     run(backend, program)
 
