@@ -198,6 +198,7 @@ def test_an_update_that_brings_the_tail(world: World, backend: str) -> None:
         await add(db, 2)  # the last frame: nothing proves that it was synced
         for directory in world.locks[:]:
             directory.close()
+        db._engine.task_flusher.stop()
         db._engine.forked()  # nobody has it any more, as after a kill
         world.observe = full
         with opened(world) as again:
@@ -370,6 +371,7 @@ def test_after_fork_nobody_waits(world: World, backend: str) -> None:
             await update.__aexit__(None, None, None)
         with pytest.raises(UsageError, match="fork"):
             await add(db, 1)
+        db._engine.task_flusher.stop()  # here its thread lives on
 
     run(backend, program)
 
