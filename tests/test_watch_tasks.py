@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 import cairndb
-from cairndb.errors import UsageError
+from cairndb.errors import UnknownPosition, UsageError
 from tasks import BACKENDS, Root, run, until
 
 if TYPE_CHECKING:
@@ -57,6 +57,30 @@ def test_items_come_as_updates_are_committed(path: Path, backend: str) -> None:
         return seen
 
     assert run(backend, program) == [1, 3, 6]
+    assert threads() == 0
+
+
+def test_a_block_begins_the_watch(path: Path, backend: str) -> None:
+    """What is updated between its start and the first question is given."""
+
+    async def program() -> list[int]:
+        async with cairndb.open(path, Root) as db, db.watch_async("/n", timeout=0) as watch:
+            await add(db, 1)
+            return [change.lsn async for change in watch]
+
+    assert run(backend, program) == [2]
+
+
+def test_a_block_that_cant_begin_raises(path: Path, backend: str) -> None:
+    """Where it was to go on isn't there: the block isn't entered, and no thread is left."""
+
+    async def program() -> None:
+        async with cairndb.open(path, Root) as db:
+            with pytest.raises(UnknownPosition):
+                async with db.watch_async("/n", since=99):
+                    pytest.fail("the block was entered")
+
+    run(backend, program)
     assert threads() == 0
 
 

@@ -45,6 +45,15 @@ class _Pump:
         self._looked = False
         self.stopped = False
 
+    def start(self) -> TaskGate | None:
+        """A gate that is opened once the watch has begun, or never will; None if that is over."""
+        with self._mutex:
+            if self.watch is not None or self.error is not None or self.stopped:
+                return None
+            gate = self._gate = event_loop().gate()
+        self._background.poke()
+        return gate
+
     def take(self) -> tuple[Change | None, TaskGate | None]:
         """The next item; else a gate that is opened when there may be one, or never will be."""
         with self._mutex:
@@ -162,6 +171,15 @@ class AsyncWatch:
         await _let_others_go_on()
 
     async def __aenter__(self) -> Self:
+        pump = self._pump
+        try:
+            while (gate := pump.start()) is not None:
+                await gate.wait(None)
+        except BaseException:  # cancelled: the block isn't entered, so nobody would end it
+            pump.stop()
+            raise
+        if pump.error is not None and pump.watch is None:
+            raise pump.error
         return self
 
     async def __aexit__(
