@@ -65,18 +65,16 @@ class Queue(cairndb.Record):
     @cairndb.update
     def claim(self, now: datetime) -> Job | None:
         """Take the job that is due first, for as long as a lease is; None if none is due."""
-        due = self.by_due.first()
-        if not due or due[0].due > now:
-            return None
-        job = due[0]
-        if job.attempts == ATTEMPTS_MAX:  # its last worker died
+        while (due := self.by_due.first()) and due[0].due <= now:
+            job = due[0]
+            if job.attempts < ATTEMPTS_MAX:
+                self.tokens += 1
+                job.attempts += 1
+                job.token = self.tokens
+                job.due = now + LEASE
+                return job  # to its caller as a copy
             self._bury(job, "its worker has vanished")
-            return self.claim(now)
-        self.tokens += 1
-        job.attempts += 1
-        job.token = self.tokens
-        job.due = now + LEASE
-        return job  # to its caller as a copy
+        return None
 
     @cairndb.update
     def extend(self, claim: Job, now: datetime) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+import cairndb
 from cairndb.opening import own
 from cairndb.schema import compile_root
 from cairndb.transaction import Update
@@ -139,6 +142,52 @@ def test_the_queue_runs_as_a_script(tmp_path: Path) -> None:
         assert finished + dead == added == total
 
 
+def test_any_number_of_jobs_can_be_dead(tmp_path: Path) -> None:
+    """One claim lays aside all whose last workers have died, and finds the job behind them."""
+    with cairndb.open(tmp_path / "jobs.cairn", Queue, durability="process") as db:
+        with db.update() as queue:
+            for number in range(1, 1101):
+                queue.jobs[number] = job_queue.Job(
+                    number, str(number), BEGIN, attempts=job_queue.ATTEMPTS_MAX, token=1
+                )
+            queue.added = 1100
+        db.run(Queue.put, "alive", None, BEGIN + timedelta(seconds=1))
+        assert db.run(Queue.claim, BEGIN + timedelta(seconds=1)).name == "alive"
+        with db.view() as queue:
+            assert len(queue.dead) == 1100
+
+
+def test_tasks_and_threads_do_each_job_once(tmp_path: Path) -> None:
+    """Sixty-four tasks and sixteen threads claim and finish beside each other."""
+    done: list[int] = []
+
+    async def task(db: cairndb.Database[Any]) -> None:
+        while (job := await db.run_async(Queue.claim, BEGIN)) is not None:
+            assert await db.run_async(Queue.finish, job, BEGIN)
+            done.append(job.number)
+
+    def thread(db: cairndb.Database[Any]) -> None:
+        while (job := db.run(Queue.claim, BEGIN)) is not None:
+            assert db.run(Queue.finish, job, BEGIN)
+            done.append(job.number)
+
+    async def program(db: cairndb.Database[Any]) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(64):
+                tasks.create_task(task(db))
+
+    with cairndb.open(tmp_path / "jobs.cairn", Queue, durability="process") as db:
+        for number in range(150):
+            db.run(Queue.put, str(number), None, BEGIN)
+        threads = [threading.Thread(target=thread, args=(db,)) for _ in range(16)]
+        for each in threads:
+            each.start()
+        asyncio.run(program(db))
+        for each in threads:
+            each.join()
+        assert sorted(done) == list(range(1, 151))
+
+
 KILLED = """
 import os, signal, sys
 from datetime import UTC, datetime
@@ -155,8 +204,6 @@ os.kill(os.getpid(), signal.SIGKILL)
 @pytest.mark.process
 def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
     """Its job is another's when the lease has ended, and not before."""
-    import cairndb  # noqa: PLC0415  the rest of this file does without the front door
-
     path = tmp_path / "jobs.cairn"
     command = [sys.executable, "-c", KILLED, str(path), str(EXAMPLE.parent)]
     died = subprocess.run(command, capture_output=True, text=True, check=False)
