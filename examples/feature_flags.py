@@ -111,20 +111,20 @@ class Cache:
         self.segments: dict[str, Segment] = {}
         self.position: str | None = None
 
-    def refresh(self, db: cairndb.Database[Service]) -> int:
-        """Take over what has become durable since the last time; how many updates that was."""
-        seen, first = 0, self.position is None
-        with db.watch("/*/*", since=self.position, initial=first, timeout=0) as watch:
-            for change in watch:
-                for each in change.changes:
+    def refresh(self, db: cairndb.Database[Service]) -> None:
+        """Take over what has become durable since the last time."""
+        try:
+            for item in db.watch("/*/*", since=self.position, initial=not self.position, timeout=0):
+                for each in item.changes:
                     part: dict[Any, Any] = getattr(self, each.path[0])
                     if each.kind == "removed":
                         part.pop(each.path[1], None)
                     else:
                         part[each.path[1]] = each.after
-                self.position = change.position
-                seen += 1
-        return seen
+                self.position = item.position
+        except (cairndb.Compacted, cairndb.UnknownPosition):  # what is missing can't be had
+            self.flags, self.segments, self.position = {}, {}, None
+            self.refresh(db)
 
 
 def main() -> None:

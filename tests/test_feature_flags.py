@@ -58,6 +58,16 @@ def test_a_cache_is_what_the_database_is(calls: list[tuple[Any, ...]]) -> None:
                         )
 
 
+def test_a_cache_of_another_history_begins_anew(tmp_path: Path) -> None:
+    """Where the log doesn't lead on from its position, it takes what is there and nothing else."""
+    cache = feature_flags.Cache()
+    for name in ("first", "second"):
+        with cairndb.open(tmp_path / f"{name}.cairn", Service) as db:
+            db.run(Service.put, name, 100)
+            cache.refresh(db)
+            assert set(cache.flags) == {name}
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
