@@ -97,6 +97,25 @@ def test_holds_expire_unless_they_are_confirmed(tmp_path: Path) -> None:
         assert db.run(Area.confirm, 3, later + timedelta(minutes=29))
 
 
+def test_the_desk_serves_while_it_watches(tmp_path: Path) -> None:
+    """The only permit of a day is given back, and who waits has it without being asked for."""
+
+    async def program() -> None:
+        with opened(tmp_path) as db:
+            assert await db.run_async(Area.ask, "lakes", DAY, "first", 10, NOW) == 1
+            assert await db.run_async(Area.ask, "lakes", DAY, "second", 10, NOW) is None
+            desk = asyncio.create_task(permits.serve_waiting(db, NOW, None))
+            async with asyncio.timeout(30), db.watch_async(permits.PERMITS) as watch:
+                await db.run_async(Area.cancel, 1)
+                async for change in watch:
+                    if change.changes[-1].kind == "added":
+                        break
+            assert change.changes[-1].after.party == "second"
+            desk.cancel()
+
+    asyncio.run(program())
+
+
 def test_a_place_cant_be_sold_twice_by_a_bug(tmp_path: Path) -> None:
     """What the program must not do, the check and the unique number reject."""
     with opened(tmp_path) as db:
