@@ -4,7 +4,7 @@ An update, step by step (the numbers are those of ARCHITECTURE.md; `Engine.commi
 
 1. take the update lock, give the block a draft;
 2. the block runs;
-3. collect the net effects;
+3. ask the rules, collect the net effects;
 4. encode the entry, decode it, resolve it against the state; make room in the log;
 5. upgrade to exclusive;
 6. append to the log buffer, apply, release;
