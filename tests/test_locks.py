@@ -246,7 +246,7 @@ def test_a_deferred_interrupt_comes_after_the_block() -> None:
     """Ctrl-C inside the block is raised at its end, once."""
     inside = []
     with pytest.raises(KeyboardInterrupt):  # noqa: PT012, SIM117  the order is what is shown
-        with deferred_interrupts():
+        with deferred_interrupts:
             signal.raise_signal(signal.SIGINT)
             inside.append("went on")
     assert inside == ["went on"]
@@ -257,7 +257,7 @@ def test_deferral_in_another_thread_changes_nothing() -> None:
     """Only the main thread has interrupts to defer."""
 
     def defer() -> object:
-        with deferred_interrupts():
+        with deferred_interrupts:
             return signal.getsignal(signal.SIGINT)
 
     assert Aside(defer).result() is signal.default_int_handler

@@ -192,7 +192,7 @@ class Engine:
 
     def append(self, change: Change) -> None:
         """Step 6, in exclusive mode, which is given back: the change gets its LSN."""
-        with deferred_interrupts():
+        with deferred_interrupts:
             self.check_usable()
             try:
                 with self._buffer_mutex:
@@ -352,7 +352,7 @@ class Engine:
             return error
         finally:
             try:
-                with deferred_interrupts():
+                with deferred_interrupts:
                     self.lock.release_update(holder)
             finally:  # again, in case Ctrl-C struck before it was deferred
                 self.lock.release_update(holder)

@@ -42,7 +42,7 @@ def bring_tail(engine: Engine, deadline: float | None) -> None:
     if store.tail_missing is None:
         return
     engine.lock.upgrade(deadline)
-    with deferred_interrupts():
+    with deferred_interrupts:
         engine.flusher.run(store.start)
         if store.tail_missing is not None:
             raise store.tail_missing

@@ -71,7 +71,7 @@ class Flusher:
         """
         while self.promised_lsn < lsn:
             gate = closed_gate()
-            with deferred_interrupts():
+            with deferred_interrupts:
                 if self._take_role(gate, self._gates):
                     try:
                         # Another flush may have come before, and a close after it: then the files
@@ -94,7 +94,7 @@ class Flusher:
             DatabaseFailed: a write or a sync has failed (unless `after_failure`, for closing).
         """
         gate = closed_gate()
-        with deferred_interrupts():
+        with deferred_interrupts:
             if self._take_role(gate, self._queue):
                 try:
                     return self._work(work, after_failure=after_failure)
@@ -103,7 +103,7 @@ class Flusher:
         entered = False
         try:
             wait_at(gate)
-            with deferred_interrupts():
+            with deferred_interrupts:
                 entered = True
                 try:
                     return self._work(work, after_failure=after_failure)

@@ -205,7 +205,7 @@ class TaskFlusher:
 
     def _have_done(self) -> None:
         if self._background.asleep:
-            with deferred_interrupts():
+            with deferred_interrupts:
                 self._background.poke()
         if self._stopped or not self._background.started:
             # There is no thread: the loop is held up, rather than the task for ever.

@@ -311,7 +311,7 @@ class Housekeeper:
             return engine.applied_lsn
         finally:
             try:
-                with deferred_interrupts():
+                with deferred_interrupts:
                     engine.lock.release_update(holder)
             finally:  # again, in case Ctrl-C struck before it was deferred
                 engine.lock.release_update(holder)

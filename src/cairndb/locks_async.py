@@ -100,7 +100,7 @@ class TaskLock(ThreeModeLock):
                 waiter.again(gate)
         except BaseException:
             try:
-                with deferred_interrupts():
+                with deferred_interrupts:
                     self._abandon_update(holder, waiter)
             finally:  # again, in case Ctrl-C struck before it was deferred
                 self._abandon_update(holder, waiter)

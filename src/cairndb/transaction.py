@@ -182,7 +182,7 @@ class Update(Ended[R]):
 
     def _release(self) -> None:
         if self._held is not None:
-            with deferred_interrupts():  # drafts are ended all or none
+            with deferred_interrupts:  # drafts are ended all or none
                 try:
                     root, self._root = self._root, None
                     if root is not None:

@@ -248,7 +248,7 @@ class AsyncUpdate(EndedUpdate[R]):
         held = self._held
         if held is None:
             return
-        with deferred_interrupts():  # drafts are ended all or none
+        with deferred_interrupts:  # drafts are ended all or none
             try:
                 root, self._root = self._root, None
                 if root is not None:
