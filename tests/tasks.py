@@ -9,7 +9,7 @@ import anyio
 import anyio.lowlevel
 
 import cairndb
-from cairndb.appender import StoreOptions
+from cairndb.appender_options import StoreOptions
 from cairndb.database import Database
 from cairndb.opening import own
 from cairndb.schema import compile_root
@@ -77,7 +77,7 @@ async def until(condition: Callable[[], object]) -> None:
 def lock_is_free(db: Database[Root]) -> bool:
     """Whether nobody holds or waits."""
     lock = db._engine.lock
-    return lock._updater is None and not lock._shared and not lock._update_queue
+    return lock._updater is None and not lock.shared and not lock._update_queue
 
 
 def syncs(world: World) -> int:

@@ -16,6 +16,7 @@ import pytest
 import cairndb
 from cairndb.errors import DatabaseFailed, DiskFull, LockTimeout, StaleDraft, UsageError
 from cairndb.files import RealDirectory
+from cairndb.locks import current_holder
 from cairndb.recovery import read_chain
 from simulated import World
 from tasks import (
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cairndb.database import Database
+    from cairndb.locks_holders import Holder
 
 pytestmark = pytest.mark.parametrize("backend", BACKENDS)
 
@@ -270,15 +272,16 @@ def test_a_view_that_times_out(world: World, backend: str) -> None:
         with opened(world) as db:
             lock = db._engine.lock
 
-            def exclusive() -> None:
+            def exclusive() -> Holder:
                 lock.acquire_update()
                 lock.upgrade()
+                return current_holder()
 
-            Aside(exclusive).result()
+            holder = Aside(exclusive).result()
             with pytest.raises(LockTimeout):
                 async with db.view_async(timeout=0.01):
                     raise AssertionError
-            lock.release_exclusive()
+            lock.release_update(holder)
             async with db.view_async(timeout=0.01) as root:
                 assert root.n == 0
 

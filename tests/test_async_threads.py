@@ -153,7 +153,7 @@ def test_a_blocking_view_is_let_in_while_its_loop_waits_to_apply(
                 await entered.wait()
                 group.start_soon(add, db, 1)
                 for _ in range(3):
-                    await until(lambda: db._engine.lock._barrier)
+                    await until(lambda: db._engine.lock.barrier)
                     with db.view(timeout=0.0) as root:
                         assert root.n == 0
                     await anyio.sleep(0.01)

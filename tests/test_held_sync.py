@@ -100,7 +100,7 @@ def test_all_who_wait_learn_of_the_failure(call: str) -> None:
     for aside in everybody:
         with pytest.raises(DatabaseFailed):
             aside.result()
-    assert not held.engine.lock._shared
+    assert not held.engine.lock.shared
     assert held.engine.lock._updater is None
     assert not held.world.locks
     again = own(SimulatedDirectory(held.world), KIND, create=True).engine

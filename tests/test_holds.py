@@ -116,13 +116,13 @@ def test_views_go_on_when_an_upgrade_is_interrupted(lock: ThreeModeLock) -> None
                 lock.release_shared(hold)
 
             def second(end: threading.Event = end) -> None:
-                wait_until(lambda: lock._barrier or end.is_set())
+                wait_until(lambda: lock.barrier or end.is_set())
                 lock.release_shared(lock.acquire_shared(deadline_after(10.0)))
                 end.set()
 
             lock.acquire_update()
             views = [Aside(first)]
-            wait_until(lambda: lock._shared)
+            wait_until(lambda: lock.shared)
             views += [Aside(second), Aside(second)]
             strike = Strike(number, interrupt)
             with contextlib.suppress(KeyboardInterrupt), traced(strike):

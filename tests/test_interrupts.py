@@ -97,7 +97,7 @@ def test_an_interrupt_at_any_line_leaves_nothing_or_all() -> None:
         found = Aside(lambda: look(engine)).result()
         assert found in ({"n": last, "copy": last}, {"n": number, "copy": number})
         assert raised == reached, "an interrupt was swallowed"
-        assert not engine.lock._shared
+        assert not engine.lock.shared
         assert engine.lock._updater is None
         Aside(partial(put, engine, "n", number)).result()
         last = number
@@ -113,7 +113,7 @@ def test_an_interrupted_view_holds_nothing() -> None:
     for number in range(1, 1_000):
         reached, raised = interrupted(partial(look, engine), number)
         assert raised == reached, "an interrupt was swallowed"
-        assert not engine.lock._shared
+        assert not engine.lock.shared
         Aside(partial(put, engine, "n", number)).result()
         if not reached:
             break

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 import cairndb
-from cairndb.appender import StoreOptions
+from cairndb.appender_options import StoreOptions
 from cairndb.database import Database
 from cairndb.housekeeper import Housekeeper
 from cairndb.locks import current_holder
@@ -150,7 +150,7 @@ def _update_that_waits_for_a_view(engine: Engine, _world: World) -> Scene:
     def other() -> None:
         with View[Root](engine, None, durable=True):
             entered.set()
-            wait_until(lambda: engine.lock._barrier or over.is_set())
+            wait_until(lambda: engine.lock.barrier or over.is_set())
 
     first = Aside(other)
     entered.wait()
@@ -295,7 +295,7 @@ def interrupted_at(scene: Callable[[Engine, World], Scene], number: int) -> Stri
     else:
         assert isinstance(engine.refusal(), cairndb.UsageError), strike.place
         found = OLD
-    assert not engine.lock._shared, strike.place
+    assert not engine.lock.shared, strike.place
     assert engine.lock._updater is None, strike.place
     engine.close()
     assert not world.locks, strike.place
@@ -310,5 +310,5 @@ def test_an_interrupt_anywhere(name: str, evidence: Callable[[str, int], None]) 
     for number in range(1, 5000):
         if not interrupted_at(SCENES[name], number).reached:
             break
-    assert 10 < number < 4999
+    assert 5 <= number < 4999  # a view has so few places left
     evidence("interrupts", number - 1)

@@ -30,7 +30,7 @@ def hold_shared(lock: ThreeModeLock, until: threading.Event) -> Aside[None]:
         lock.release_shared(holder)
 
     aside = Aside(view)
-    wait_until(lambda: lock._shared)
+    wait_until(lambda: lock.shared)
     return aside
 
 
@@ -112,7 +112,7 @@ def test_a_view_that_times_out_holds_nothing(lock: ThreeModeLock) -> None:
     lock.upgrade()
     with pytest.raises(LockTimeout):
         Aside(lambda: lock.acquire_shared(soon())).result()
-    assert not lock._shared
+    assert not lock.shared
     lock.release_update(current_holder())
 
 
@@ -126,7 +126,7 @@ def test_a_nested_view_is_granted_while_an_upgrade_is_pending(lock: ThreeModeLoc
         lock.release_update(current_holder())
 
     other = Aside(update)
-    wait_until(lambda: lock._barrier)
+    wait_until(lambda: lock.barrier)
     lock.release_shared(lock.acquire_shared(soon()))
     lock.release_shared(holder)
     other.result()
@@ -142,7 +142,7 @@ def test_a_view_waiting_for_another_threads_view_is_no_deadlock(lock: ThreeModeL
         lock.release_update(current_holder())
 
     updating = Aside(update)
-    wait_until(lambda: lock._barrier)
+    wait_until(lambda: lock.barrier)
     Aside(lambda: lock.release_shared(lock.acquire_shared())).result()
     assert not updating.done()
     lock.release_shared(holder)

@@ -160,7 +160,7 @@ def test_a_dead_object_holds_no_lock(disk: SlowDisk) -> None:
         with pytest.raises(DatabaseFailed, match="disk has gone"):
             aside.result()
     update.result()
-    assert not disk.engine.lock._shared
+    assert not disk.engine.lock.shared
     assert disk.engine.lock._updater is None
 
 
@@ -182,5 +182,5 @@ def test_a_transaction_is_for_one_block(
         pass
     with pytest.raises(UsageError, match="make another"), once:
         pass
-    assert not disk.engine.lock._shared
+    assert not disk.engine.lock.shared
     assert disk.engine.lock._updater is None

@@ -21,13 +21,12 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
 from cairndb.chain import Position
 from cairndb.errors import DatabaseFailed, DiskFull, ReadOnlyError, ValidationError
-from cairndb.files import NO_ROOM, random_nonce
+from cairndb.files import NO_ROOM
 from cairndb.frame import PAYLOAD_BYTES_MAX
 from cairndb.log import (
     LiveSegment,
@@ -38,33 +37,14 @@ from cairndb.log import (
     seal_segment,
 )
 from cairndb.publishing import disk_full
-from cairndb.retention import NOTHING, Retention
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from cairndb.appender_options import StoreOptions
     from cairndb.files import Directory
     from cairndb.identity import Identity
     from cairndb.recovery import Continuation
-
-
-@dataclass(frozen=True, slots=True)
-class StoreOptions:
-    """How large segments are, and where random bytes come from.
-
-    Args:
-        segment_bytes_min: what the first segment of an owner is allocated.
-        segment_bytes_max: each next one is twice as large, up to this; more if an entry needs it.
-        nonce: 16 random bytes per call; tests and golden files use fixed ones.
-        retention: what of the past to keep.
-        held_bytes_max: how much log is kept at most for those who still have to read it.
-    """
-
-    segment_bytes_min: int = 1 << 20
-    segment_bytes_max: int = 1 << 26
-    nonce: Callable[[], bytes] = random_nonce
-    retention: Retention = NOTHING
-    held_bytes_max: int = 1 << 30
 
 
 class Batch(NamedTuple):
@@ -131,9 +111,13 @@ class Appender:
         self._failure: BaseException | None = None
 
     @property
-    def applied_lsn(self) -> int:
-        """The LSN given last."""
-        return self.applied.lsn
+    def applied(self) -> Position:
+        """Where the log is after the LSN given last."""
+        return Position(self.applied_lsn, self._running)
+
+    @applied.setter
+    def applied(self, position: Position) -> None:
+        self.applied_lsn, self._running = position
 
     @property
     def written_lsn(self) -> int:
@@ -192,7 +176,8 @@ class Appender:
         Raises:
             ValidationError: no segment can take an entry of that size.
         """
-        self._check_alive()
+        if self._failure is not None:
+            self._check_alive()
         if entry_bytes > PAYLOAD_BYTES_MAX:
             raise ValidationError(
                 f"the update takes {entry_bytes} bytes; the limit is {PAYLOAD_BYTES_MAX}: split it"
@@ -213,23 +198,23 @@ class Appender:
         # The path of every update: no helper calls.
         if self._failure is not None:
             self._check_alive()
-        lsn, running = self.applied
-        lsn += 1
+        self._running = crc32(entry, self._running)
         self._buffer.append(entry)
         self._buffered_bytes += len(entry)
-        self.applied = Position(lsn, crc32(entry, running))
+        self.applied_lsn = lsn = self.applied_lsn + 1
         return lsn
 
     def take(self) -> Batch:
         """Take what is buffered, to be written by the next `write`."""
-        self._check_alive()
+        if self._failure is not None:
+            self._check_alive()
         entries, self._buffer = self._buffer, []
         size, self._buffered_bytes = self._buffered_bytes, 0
         offset = -1
         if entries:
             assert self._live is not None, "append without room: reserve and rotate come first"
             offset = self._live.place(size)
-        return Batch(self.applied.lsn - len(entries) + 1, entries, offset, self.applied)
+        return Batch(self.applied_lsn - len(entries) + 1, entries, offset, self.applied)
 
     def write(self, batch: Batch) -> int:
         """Write a batch as one frame.
@@ -243,17 +228,22 @@ class Appender:
         Raises:
             OSError: it failed; the store is dead.
         """
-        self._check_alive()
-        if batch.entries:
-            assert batch.first_lsn == self.written.lsn + 1
+        if self._failure is not None:
+            self._check_alive()
+        first_lsn, entries, offset, position = batch
+        if entries:
+            assert first_lsn == self.written.lsn + 1
             assert self._live is not None
             durable_lsn = self.durable.lsn
-            piece = Piece(batch.first_lsn, len(batch.entries), b"".join(batch.entries))
-            with self._deadly():
-                self._live.write(batch.offset, piece, durable_lsn)
+            payload = entries[0] if len(entries) == 1 else b"".join(entries)
+            try:
+                self._live.write(offset, Piece(first_lsn, len(entries), payload), durable_lsn)
+            except BaseException as error:  # as _deadly, which takes as long as all the rest
+                self._failure = error
+                raise
             self._said_lsn = durable_lsn
-            self.written = batch.position
-        return self.written.lsn
+            self.written = position
+        return position.lsn if entries else self.written.lsn
 
     def sync(self) -> int:
         """Make durable what is written.
@@ -264,12 +254,16 @@ class Appender:
         Raises:
             OSError: it failed; the store is dead.
         """
-        self._check_alive()
+        if self._failure is not None:
+            self._check_alive()
         # Taken before the sync is entered: it doesn't cover what is written while it runs.
         written = self.written
         if self._live is not None:
-            with self._deadly():
+            try:
                 self._live.file.sync()
+            except BaseException as error:  # as _deadly
+                self._failure = error
+                raise
         self.durable = written
         return written.lsn
 
@@ -286,7 +280,7 @@ class Appender:
         live = self._live
         if live is None or live.marked or self.durable.lsn <= self._said_lsn:
             return False
-        if self.applied.lsn != self.written.lsn:
+        if self.applied_lsn != self.written.lsn:
             return False
         with self._deadly():
             live.mark(self.written.lsn + 1, self.durable.lsn)
@@ -308,7 +302,7 @@ class Appender:
         """
         self._check_alive()
         assert not self._buffer
-        assert self.written.lsn == self.applied.lsn
+        assert self.written.lsn == self.applied_lsn
         live = self._live
         if live is not None and live.segment.header.first_lsn == self.written.lsn + 1:
             if entry_bytes and not live.fits(0, 0, entry_bytes):

@@ -70,7 +70,7 @@ class Database(Watching, Generic[R]):
             durable: whether the end of the block waits until what it showed is durable.
             timeout: seconds to wait for an update that is being applied; None waits for ever.
         """
-        return View(self._engine, timeout, durable=durable)
+        return View(self._engine, timeout, durable)
 
     def update(self, *, durable: bool = True, timeout: float | None = None) -> Update[R]:
         """A transaction: `with db.update() as root:`; the block's end makes it durable.
@@ -82,7 +82,7 @@ class Database(Watching, Generic[R]):
                 comes with the next one that waits, with `sync`, or soon by itself.
             timeout: seconds to wait for another update, and for views to end; None waits for ever.
         """
-        return Update(self._engine, timeout, durable=durable)
+        return Update(self._engine, timeout, durable)
 
     def run(
         self,
@@ -108,7 +108,7 @@ class Database(Watching, Generic[R]):
         mode, name = mode_of(method)
         if mode == "update":
             call = call_of(name, args, kwargs) if self._audit else None
-            with Update[R](self._engine, None, call, durable=True) as root:
+            with Update[R](self._engine, None, True, call) as root:
                 return result_of(method(root, *args, **kwargs), name)
         with self.view() as root:
             return result_of(method(root, *args, **kwargs), name)

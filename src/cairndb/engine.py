@@ -1,6 +1,7 @@
 """What all views and updates of an open database share; a commit, in the paper's order.
 
-An update, step by step (the numbers are those of ARCHITECTURE.md; `Engine.commit` is 3 to 6):
+An update, step by step (the numbers are those of ARCHITECTURE.md; `transaction.Update` goes through
+them):
 
 1. take the update lock, give the block a draft;
 2. the block runs;
@@ -99,6 +100,7 @@ class Engine:
         # Made here: when it is needed there may be no memory.
         self.dead = self.flusher.failed
         self._store = store
+        self.reads_only = store is None
         self.directory = directory
         self._sync_at_commit = sync_at_commit
         self.clock = clock
@@ -115,6 +117,8 @@ class Engine:
         self.closed = False
         # Written under the update lock; put in its place at opening:
         self.meter = ReplayMeter()
+        # Whether an update must bring what there was no room for at opening: see `bring_tail`.
+        self.tail_missing = store is not None and store.tail_missing is not None
         # Written under exclusive, read under any mode:
         self.applied_lsn = applied_lsn
         self.time = time
@@ -126,11 +130,6 @@ class Engine:
         """The store of a database opened for writing."""
         assert self._store is not None
         return self._store
-
-    @property
-    def reads_only(self) -> bool:
-        """Whether this database was opened for reading."""
-        return self._store is None
 
     def check_writable(self) -> None:
         """Raise `ReadOnlyError` if this database was opened for reading."""
@@ -154,28 +153,6 @@ class Engine:
         changes.open(draft)
         return draft
 
-    def commit(self, root: Any, call: Call | None, deadline: float | None) -> int:
-        """Make durable-to-be what a draft's block changed, from step 3 to the release in step 6.
-
-        Args:
-            root: the draft. The update lock is held; if this raises it still is, for the caller to
-                release.
-            call: who made the change, to be kept with it.
-            deadline: on the monotonic clock, for the upgrade.
-
-        Returns:
-            The LSN of the update, or of the state it saw if it changed nothing.
-        """
-        change = self.prepare(root, call)
-        if change is None:
-            return self.applied_lsn
-        work = self.work_for_room(len(change.entry))
-        if work is not None:
-            self.flusher.run(work)
-        self.lock.upgrade(deadline)
-        self.append(change)
-        return change.lsn
-
     def prepare(self, root: Any, call: Call | None) -> Change | None:
         """Steps 3 and 4 but for the room: what is to be written and applied; None for nothing."""
         changes: Changes | None = None
@@ -190,24 +167,37 @@ class Engine:
         prepared = self._prepare(entry)
         return Change(entry, prepared, now, changes)
 
+    def make_way(self, change: Change, deadline: float | None) -> None:
+        """Step 4's room, and step 5: what may have to be waited for before the change is made.
+
+        Args:
+            change: the update lock is held; if this raises it still is, for the caller to release.
+            deadline: on the monotonic clock, for the upgrade.
+        """
+        work = self.work_for_room(len(change.entry))
+        if work is not None:
+            self.flusher.run(work)
+        self.lock.upgrade(deadline)
+
     def append(self, change: Change) -> None:
-        """Step 6, in exclusive mode, which is given back: the change gets its LSN."""
-        with deferred_interrupts:
-            self.check_usable()
-            try:
-                with self._buffer_mutex:
-                    lsn = self.store.append(change.entry)
-                self.tree.apply(change.prepared)
-                if self.rules is not None:
-                    self.rules.apply(change.noted, self.tree.root)
-                self.applied_lsn = lsn
-                self.time = change.time
-            except BaseException as error:
-                self.refusal = self.dead
-                self.flusher.fail(error)
-                raise
-            change.lsn = lsn
-            self.lock.release_exclusive()
+        """Step 6, in exclusive mode, with interrupts deferred: the change gets its LSN."""
+        if self.refusal is not None:
+            raise self.refusal()
+        store = self._store
+        assert store is not None
+        try:
+            with self._buffer_mutex:
+                lsn = store.append(change.entry)
+            self.tree.apply(change.prepared)
+            if self.rules is not None:
+                self.rules.apply(change.noted, self.tree.root)
+            self.applied_lsn = lsn
+            self.time = change.time
+        except BaseException as error:
+            self.refusal = self.dead
+            self.flusher.fail(error)
+            raise
+        change.lsn = lsn
 
     def _prepare(self, entry: bytes) -> Prepared:
         """Decode an entry and find every node that it touches: what replay would do with it."""
@@ -244,11 +234,13 @@ class Engine:
             )
         # Until the append nobody else appends, and what is taken meanwhile needs less than this
         # has counted.
+        store = self._store
+        assert store is not None
         with self._buffer_mutex:
-            there_is_room = self.store.reserve(entry_bytes)
+            there_is_room = store.reserve(entry_bytes)
         if not there_is_room:
             return lambda: self._rotate(entry_bytes)
-        return self.flusher.flush if self.store.buffered_bytes > BUFFER_BYTES_MAX else None
+        return self.flusher.flush if store.buffered_bytes > BUFFER_BYTES_MAX else None
 
     def _rotate(self, entry_bytes: int) -> None:
         self.flusher.flush()
@@ -256,11 +248,13 @@ class Engine:
             self.store.rotate(entry_bytes)
 
     def _flush(self) -> int:
+        store = self._store
+        assert store is not None
         with self._buffer_mutex:
-            batch = self.store.take()
-        promised = self.store.write(batch)
+            batch = store.take()
+        promised = store.write(batch)
         if self._sync_at_commit:
-            promised = self.store.sync()
+            promised = store.sync()
         if self.on_promise is not None:
             self.on_promise(batch)
         return promised

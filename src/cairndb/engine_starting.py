@@ -54,6 +54,7 @@ def bring_tail(engine: Engine, deadline: float | None) -> None:
                 engine.applied_lsn = first_lsn + count - 1
             engine.derive(strict=False)
             engine.flusher.promised_lsn = engine.applied_lsn
+            engine.tail_missing = False
         except BaseException as error:
             engine.refusal = engine.dead
             engine.flusher.fail(error)

@@ -84,6 +84,24 @@ class Flusher:
             wait_at(gate)
             self.raise_failure()
 
+    def flush_if_free(self, lsn: int) -> None:
+        """Flush up to `lsn` if nobody has the role; interrupts are deferred.
+
+        What most updates of a lone writer need; the others, and what fails here, find out in
+        `wait`.
+        """
+        with self._mutex:
+            if self._busy:
+                return
+            self._busy = True
+        try:
+            if self.promised_lsn < lsn and self.failure is None:
+                self.promised_lsn = self._flush()
+        except BaseException as error:  # noqa: BLE001  recorded for all who wait, this one too
+            self.fail(error)
+        finally:
+            self._give_back()
+
     def run(self, work: Callable[[], T], *, after_failure: bool = False) -> T:
         """Do `work` in the role, waiting for it first, and return its result.
 
@@ -167,7 +185,10 @@ class Flusher:
         while True:
             try:
                 with self._mutex:
-                    self._hand_over()
+                    if self._gates or self._queue:
+                        self._hand_over()
+                    else:
+                        self._busy = False
             except MemoryError:
                 continue
             return

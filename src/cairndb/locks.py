@@ -38,7 +38,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from cairndb.errors import LockTimeout, UsageError
-from cairndb.locks_gates import closed_gate, wait_at
+from cairndb.locks_gates import Waiter, closed_gate, wait_at
 from cairndb.locks_holders import thread_of, would_block
 from cairndb.locks_interrupts import deferred_interrupts
 
@@ -63,30 +63,6 @@ UPGRADE_TIMED_OUT: Final = "other views were open all the while; nothing has hap
 current_holder: Callable[[], Holder] = threading.get_ident
 
 
-class Waiter:
-    """Somebody in the queue for the update mode."""
-
-    __slots__ = ("first", "gate", "hold", "holder", "since")
-
-    def __init__(self, holder: Holder, hold: object, gate: Gate) -> None:
-        self.holder = holder
-        self.hold = hold
-        self.since = time.monotonic()
-        self.gate = gate
-        self.first = False
-
-    def again(self, gate: Gate) -> None:
-        """Woken, and somebody was faster: the first again, at a new gate."""
-        self.gate = gate
-        self.first = True
-
-    def wake(self) -> bool:
-        """Open the gate, if an earlier try didn't; returns whether anybody may be there."""
-        if self.gate.locked():
-            self.gate.release()
-        return True
-
-
 class ThreeModeLock:
     """The lock of one database, in the modes shared, update and exclusive.
 
@@ -95,14 +71,14 @@ class ThreeModeLock:
     """
 
     __slots__ = (
-        "_barrier",
         "_mutex",
-        "_shared",
         "_update_hold",
         "_update_queue",
         "_updater",
         "_upgrade_gate",
         "_view_gates",
+        "barrier",
+        "shared",
     )
 
     def __init__(self) -> None:
@@ -110,8 +86,8 @@ class ThreeModeLock:
         # An entry is written by its holder alone, without the mutex. A view writes its entry, then
         # looks at the barrier; an upgrade raises the barrier, then looks at the entries: one of the
         # two sees the other.
-        self._shared: dict[Holder, Hold] = {}  # the innermost
-        self._barrier = False  # written by the holder of update alone
+        self.shared: dict[Holder, Hold] = {}  # the innermost
+        self.barrier = False  # written by the holder of update alone
         # Guarded by the mutex:
         self._updater: Holder | None = None
         self._update_hold: object = None
@@ -123,7 +99,7 @@ class ThreeModeLock:
         """Whether the current holder has this lock in any mode, or the thread around its task."""
         holder = current_holder()
         either = (holder, thread_of(holder))
-        return self._updater in either or any(each in self._shared for each in either)
+        return self._updater in either or any(each in self.shared for each in either)
 
     def concerns_thread(self) -> bool:
         """Whether this thread, or any task that it runs, has this lock or waits for it."""
@@ -134,7 +110,7 @@ class ThreeModeLock:
     def _held_in_thread(self, but: Holder | None) -> bool:
         """Whether this thread, or a task of it, has this lock in any mode, `but` one."""
         thread = threading.get_ident()
-        holders = (self._updater, *self._shared.copy())
+        holders = (self._updater, *self.shared.copy())
         return any(
             each is not None and each != but and thread_of(each) == thread for each in holders
         )
@@ -144,13 +120,13 @@ class ThreeModeLock:
     def acquire_shared(self, deadline: float | None = None) -> Hold:
         """Take shared mode, nested if it is held already; returns the hold, for the release."""
         holder = current_holder()
-        shared = self._shared
+        shared = self.shared
         outer = shared.get(holder)
         hold: Hold = [holder, outer]
         try:
             shared[holder] = hold
-            if self._barrier and outer is None and self._updater != holder:
-                self._wait_for_opening(hold, deadline)
+            if self.barrier and outer is None and self._updater != holder:
+                self.wait_for_opening(hold, deadline)
             return hold  # noqa: TRY300  inside, so that an interrupt here is seen too
         except BaseException:
             self._abandon_shared(hold)
@@ -159,12 +135,18 @@ class ThreeModeLock:
     def _abandon_shared(self, hold: Hold) -> None:
         holder, outer = hold
         if outer is not None:
-            self._shared[holder] = outer
+            self.shared[holder] = outer
         else:
-            self._shared.pop(holder, None)
-            self._wake_upgrade()
+            self.shared.pop(holder, None)
+            self.wake_upgrade()
 
-    def _wait_for_opening(self, hold: Hold, deadline: float | None) -> None:
+    def wait_for_opening(self, hold: Hold, deadline: float | None) -> None:
+        """Let a pending upgrade go first, and take shared mode after it.
+
+        Args:
+            hold: entered in `shared`, and there again on return; not if this raises.
+            deadline: on the monotonic clock.
+        """
         holder = hold[0]
         if self._held_in_thread(holder):
             return
@@ -172,18 +154,18 @@ class ThreeModeLock:
             with self._mutex:
                 gate = closed_gate()
                 self._view_gates.append(gate)
-            self._shared.pop(holder, None)
-            self._wake_upgrade()
-            if self._barrier and not wait_at(gate, deadline):
+            self.shared.pop(holder, None)
+            self.wake_upgrade()
+            if self.barrier and not wait_at(gate, deadline):
                 raise LockTimeout(VIEW_TIMED_OUT)
-            self._shared[holder] = hold
-            if not self._barrier:
+            self.shared[holder] = hold
+            if not self.barrier:
                 return
 
     def release_shared(self, hold: Hold) -> None:
         """Give back one shared hold; without effect if that is done already."""
         holder, outer = hold
-        shared = self._shared
+        shared = self.shared
         inner = shared.get(holder)
         if inner is hold:
             if outer is not None:
@@ -197,10 +179,11 @@ class ThreeModeLock:
                 inner[1] = outer
             return
         # Also if it was done by a release that had no stack left to wake anybody.
-        if self._barrier:
-            self._wake_upgrade()
+        if self.barrier:
+            self.wake_upgrade()
 
-    def _wake_upgrade(self) -> None:
+    def wake_upgrade(self) -> None:
+        """Have a pending upgrade look whether views are left: one has just ended."""
         with self._mutex:
             gate = self._upgrade_gate
             if gate is not None:
@@ -209,10 +192,25 @@ class ThreeModeLock:
 
     # -- update
 
+    def take_free_update(self, holder: Holder, hold: object) -> bool:
+        """Take update mode if nobody holds anything: what most updates find.
+
+        Returns:
+            Whether it was taken; if not, `check_update` and `acquire_update` say why, or wait.
+        """
+        if self.shared:
+            return False
+        with self._mutex:
+            if self._updater is None:
+                self._update_hold = hold
+                self._updater = holder
+                return True
+        return False
+
     def check_update(self) -> None:
         """Raise `UsageError` if the current holder would wait for its own view or update."""
         holder = current_holder()
-        if self._updater == holder or self._shared:
+        if self._updater == holder or self.shared:
             self.check_update_of(holder)
             if current_holder is not threading.get_ident and self._held_in_thread(None):
                 raise would_block()
@@ -224,7 +222,7 @@ class ThreeModeLock:
                 "an update of this database is already running in this thread: "
                 "make the change in its block"
             )
-        if holder in self._shared:
+        if holder in self.shared:
             raise UsageError(
                 "a view of this database is open in this thread: "
                 "end its block before starting an update"
@@ -305,7 +303,14 @@ class ThreeModeLock:
         if self._updater != holder or (hold is not None and self._update_hold is not hold):
             return
         try:
-            self._lift_barrier()
+            # The path of every update: what most find to be empty is asked of before it is called.
+            self.barrier = False
+            if self._view_gates:
+                self._lift_barrier()
+            if not self._update_queue:
+                with self._mutex:
+                    if not self._update_queue:
+                        self._updater = self._update_hold = None
         finally:
             # However often there is no memory: the others would wait for ever.
             while self._updater == holder:
@@ -314,11 +319,6 @@ class ThreeModeLock:
                         self._pass_on_update()
                 except MemoryError:
                     continue
-
-    def release_exclusive(self) -> None:
-        """Give back exclusive mode, after what it was taken for."""
-        assert self._updater is not None
-        self.release_update(self._updater)
 
     # -- exclusive
 
@@ -329,6 +329,10 @@ class ThreeModeLock:
             UsageError: the current holder has a view open itself.
         """
         assert self._updater == current_holder()
+        if not self.shared:
+            self.barrier = True
+            if not self.shared:
+                return
         self._check_own_views()
         patience = BARRIER_SECONDS
         try:
@@ -343,7 +347,7 @@ class ThreeModeLock:
             raise
 
     def _check_own_views(self) -> None:
-        if self._updater in self._shared:
+        if self._updater in self.shared:
             raise UsageError(
                 "a view opened inside this update is still open: "
                 "end its block before the update's block ends"
@@ -355,8 +359,8 @@ class ThreeModeLock:
 
     def _drain(self, patience: float, deadline: float | None) -> bool:
         """Raise the barrier and wait until no view is left; False if that took too long."""
-        self._barrier = True
-        if not self._shared:
+        self.barrier = True
+        if not self.shared:
             return True
         if self._held_in_thread(self._updater):
             raise would_block()
@@ -364,17 +368,17 @@ class ThreeModeLock:
         while True:
             with self._mutex:
                 gate = self._upgrade_gate = closed_gate()
-            if not self._shared:
+            if not self.shared:
                 return True
             if not wait_at(gate, until):
-                return not self._shared
+                return not self.shared
 
     def _patient_until(self, patience: float, deadline: float | None) -> float:
         until = time.monotonic() + patience
         return until if deadline is None else min(until, deadline)
 
     def _lift_barrier(self) -> None:
-        self._barrier = False
+        self.barrier = False
         # Also if an interrupt or a want of memory ended an earlier try here. A view that leaves its
         # gate after this look finds the barrier lifted.
         while self._view_gates:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from cairndb import locks
 from cairndb.errors import LockTimeout
-from cairndb.locks import ThreeModeLock, Waiter
+from cairndb.locks import ThreeModeLock
+from cairndb.locks_gates import Waiter
 from cairndb.locks_holders import thread_of
 from cairndb.locks_interrupts import deferred_interrupts
 from cairndb.locks_tasks import event_loop, running_task, sleep
@@ -47,11 +48,11 @@ class TaskLock(ThreeModeLock):
     async def acquire_shared_async(self, deadline: float | None = None) -> Hold:
         """Take shared mode for the running task, nested if it is held already."""
         holder = running_task()
-        outer = self._shared.get(holder)
+        outer = self.shared.get(holder)
         hold: Hold = [holder, outer]
         try:
-            self._shared[holder] = hold
-            if self._barrier and outer is None and self._updater != holder:
+            self.shared[holder] = hold
+            if self.barrier and outer is None and self._updater != holder:
                 await self._wait_for_opening_async(hold, deadline)
             return hold  # noqa: TRY300  as in acquire_shared
         except BaseException:
@@ -64,12 +65,12 @@ class TaskLock(ThreeModeLock):
             gate = event_loop().gate()
             with self._mutex:
                 self._view_gates.append(gate)
-            self._shared.pop(holder, None)
-            self._wake_upgrade()
-            if self._barrier and not await gate.wait(deadline):
+            self.shared.pop(holder, None)
+            self.wake_upgrade()
+            if self.barrier and not await gate.wait(deadline):
                 raise LockTimeout(locks.VIEW_TIMED_OUT)
-            self._shared[holder] = hold
-            if not self._barrier:
+            self.shared[holder] = hold
+            if not self.barrier:
                 return
 
     def check_update_async(self) -> Holder:
@@ -134,15 +135,15 @@ class TaskLock(ThreeModeLock):
             raise
 
     async def _drain_async(self, patience: float, deadline: float | None) -> bool:
-        self._barrier = True
-        if not self._shared:
+        self.barrier = True
+        if not self.shared:
             return True
         until = self._patient_until(patience, deadline)
         while True:
             gate = event_loop().gate()
             with self._mutex:
                 self._upgrade_gate = gate
-            if not self._shared:
+            if not self.shared:
                 return True
             if not await gate.wait(until):
-                return not self._shared
+                return not self.shared

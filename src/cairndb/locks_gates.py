@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from cairndb.locks_holders import Holder
 
 _WAIT_SECONDS: Final = 1.0
 
@@ -20,6 +23,30 @@ class Gate(Protocol):
 
     def release(self) -> None:
         """Open it."""
+
+
+class Waiter:
+    """Somebody in the queue for the update mode."""
+
+    __slots__ = ("first", "gate", "hold", "holder", "since")
+
+    def __init__(self, holder: Holder, hold: object, gate: Gate) -> None:
+        self.holder = holder
+        self.hold = hold
+        self.since = time.monotonic()
+        self.gate = gate
+        self.first = False
+
+    def again(self, gate: Gate) -> None:
+        """Woken, and somebody was faster: the first again, at a new gate."""
+        self.gate = gate
+        self.first = True
+
+    def wake(self) -> bool:
+        """Open the gate, if an earlier try didn't; returns whether anybody may be there."""
+        if self.gate.locked():
+            self.gate.release()
+        return True
 
 
 def deadline_after(timeout: float | None) -> float | None:

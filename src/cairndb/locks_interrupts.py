@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from _thread import get_ident
 
 # `signal` itself, without its conversions to enums, which take ten times as long as the rest.
 from _signal import (  # type: ignore[import-not-found]
     getsignal,
     signal,
 )
+from _thread import get_ident
 from signal import SIGINT
 from typing import TYPE_CHECKING, Final
 
@@ -26,7 +26,7 @@ class _Deferral:
     takes more than half of its time, and a block inside another asks nothing.
     """
 
-    __slots__ = ("_depth", "_frame", "_main", "_noted", "_note_it", "_previous")
+    __slots__ = ("_depth", "_frame", "_main", "_note_it", "_noted", "_previous")
 
     def __init__(self) -> None:
         self._note_it = self._note

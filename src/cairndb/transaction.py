@@ -12,6 +12,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from msgspec import Struct
+
 from cairndb import draft as drafts
 from cairndb import locks
 from cairndb.engine_starting import bring_tail
@@ -50,10 +52,18 @@ def used() -> UsageError:
     return UsageError("a view or an update is for one `with` statement: make another")
 
 
-class Ended(Generic[R]):
-    """A view or an update that is over. It becomes this, so that its end costs no `__del__`."""
+class Ended(Struct, Generic[R], eq=False):
+    """A view or an update that is over. It becomes this, so that its end costs no `__del__`.
 
-    __slots__ = ("_call", "_durable", "_engine", "_held", "_root", "_timeout")
+    A Struct, because that is made by one call of C.
+    """
+
+    _engine: Engine
+    _timeout: float | None
+    durable: bool
+    _call: Call | None = None
+    _held: Hold | None = None
+    _root: Any = None
 
     def __enter__(self) -> R:
         raise used()
@@ -66,20 +76,15 @@ class Ended(Generic[R]):
     ) -> None:
         raise used()
 
+    def __repr__(self) -> str:
+        return f"<cairndb.{type(self).__name__}>"
 
-class View(Ended[R]):
+
+class View(Ended[R], eq=False):
     """A consistent read: the state stays as it is while the block runs.
 
     Made by `Database.view`; use it once, in a `with` statement.
     """
-
-    __slots__ = ()
-
-    def __init__(self, engine: Engine, timeout: float | None, *, durable: bool) -> None:
-        self._held: Hold | None = None
-        self._engine = engine
-        self._timeout = timeout
-        self._durable = durable
 
     def __enter__(self) -> R:
         engine = self._engine
@@ -87,15 +92,21 @@ class View(Ended[R]):
             raise engine.refusal()
         if self._held is not None:
             raise used()
-        timeout = self._timeout
-        self._held = engine.lock.acquire_shared(
-            None if timeout is None else deadline_after(timeout)
-        )
-        if engine.refusal is not None:
+        try:
+            # ThreeModeLock.acquire_shared without its call: all that there is in nearly every view.
+            holder = locks.current_holder()
+            lock = engine.lock
+            outer = lock.shared.get(holder)
+            self._held = lock.shared[holder] = hold = [holder, outer]
+            if lock.barrier and outer is None:
+                lock.wait_for_opening(hold, deadline_after(self._timeout))
+            if engine.refusal is not None:
+                engine.check_usable()
+            root: R = engine.tree.root
+            return root  # noqa: TRY300  inside, so that an interrupt here is seen too
+        except BaseException:
             self._release()
-            raise engine.refusal()
-        root: R = engine.tree.root
-        return root
+            raise
 
     def __exit__(
         self,
@@ -106,15 +117,25 @@ class View(Ended[R]):
         engine = self._engine
         # While the view was open nothing was applied: this is what its block saw.
         lsn = engine.applied_lsn
-        self._release()
-        if engine.flusher.promised_lsn < lsn and self._durable:
+        held = self._held
+        lock = engine.lock
+        # As above: release_shared, of the innermost and only hold of its holder.
+        if held is not None and held[1] is None and lock.shared.get(held[0]) is held:
+            del lock.shared[held[0]]
+            if lock.barrier:
+                lock.wake_upgrade()
+            self._held = None
+            self.__class__ = Ended  # type: ignore[assignment]  # the same layout, and no __del__
+        else:
+            self._release()
+        if engine.flusher.promised_lsn < lsn and self.durable:
             engine.flusher.wait(lsn)
 
     def _release(self) -> None:
         if self._held is not None:
             self._engine.lock.release_shared(self._held)
             self._held = None
-            self.__class__ = Ended  # type: ignore[assignment]  # the same layout, and no __del__
+            self.__class__ = Ended  # type: ignore[assignment]
 
     # An interrupt can strike after `with` has called `__exit__` and before its first instruction,
     # and a full stack leaves no room for a release. What is still held then goes with this object,
@@ -123,39 +144,34 @@ class View(Ended[R]):
         let_go(self)
 
 
-class Update(Ended[R]):
+class Update(Ended[R], eq=False):
     """A transaction: the block changes a draft; its end commits, or drops it if the block raised.
 
     Made by `Database.update`; use it once, in a `with` statement.
     """
 
-    __slots__ = ()
-
-    def __init__(
-        self, engine: Engine, timeout: float | None, call: Call | None = None, *, durable: bool
-    ) -> None:
-        self._held: Hold | None = None
-        self._root: Any = None
-        self._engine = engine
-        self._timeout = timeout
-        self._call = call
-        self._durable = durable
-
     def __enter__(self) -> R:
         engine = self._engine
-        engine.check_usable()
-        engine.check_writable()
-        engine.lock.check_update()
-        deadline = None if self._timeout is None else deadline_after(self._timeout)
-        self._held = [locks.current_holder()]
+        if engine.refusal is not None:
+            raise engine.refusal()
+        if engine.reads_only:
+            engine.check_writable()
+        if self._held is not None:
+            engine.lock.check_update()
+            raise used()
+        holder = locks.current_holder()
+        held = [holder]
         try:
-            engine.lock.acquire_update(deadline, self._held)
-            engine.check_usable()
-            if engine.store.tail_missing is not None:
-                bring_tail(engine, deadline)
-            self._root = engine.begin()
-            root: R = self._root
-            return root  # noqa: TRY300  inside, so that an interrupt here is seen too
+            self._held = held
+            if not engine.lock.take_free_update(holder, held):
+                engine.lock.check_update()
+                engine.lock.acquire_update(deadline_after(self._timeout), held)
+            if engine.refusal is not None:
+                engine.check_usable()
+            if engine.tail_missing:
+                bring_tail(engine, deadline_after(self._timeout))
+            self._root = root = engine.begin()
+            return root  # type: ignore[no-any-return]  # noqa: TRY300  as in View
         except BaseException:
             self._release()
             raise
@@ -171,26 +187,39 @@ class Update(Ended[R]):
         try:
             if kind is None:
                 need_stack()
-                deadline = None if self._timeout is None else deadline_after(self._timeout)
-                lsn = engine.commit(self._root, self._call, deadline)
+                change = engine.prepare(self._root, self._call)
+                if change is not None:
+                    engine.make_way(change, deadline_after(self._timeout))
+                    # Whether what follows waits for the disk or not, it goes on to its end.
+                    with deferred_interrupts:
+                        engine.append(change)
+                        lsn = change.lsn
+                        self._let_go()
+                        if self.durable:
+                            engine.flusher.flush_if_free(lsn)
         finally:
-            self._release()
-            if self._durable:
+            if self._held is not None:
+                self._release()
+            if self.durable and engine.flusher.promised_lsn < lsn:
                 engine.wait(lsn)
             if engine.wake is not None:
                 engine.wake()
 
     def _release(self) -> None:
-        if self._held is not None:
-            with deferred_interrupts:  # drafts are ended all or none
-                try:
-                    root, self._root = self._root, None
-                    if root is not None:
-                        drafts.close(root)
-                finally:
-                    self._engine.lock.release_update(self._held[0], self._held)
-                    self._held = None
-                    self.__class__ = Ended  # type: ignore[assignment]  # as in View
+        with deferred_interrupts:  # drafts are ended all or none
+            self._let_go()
+
+    def _let_go(self) -> None:
+        held = self._held
+        if held is not None:
+            try:
+                root, self._root = self._root, None
+                if root is not None:
+                    drafts.close(root)
+            finally:
+                self._engine.lock.release_update(held[0], held)
+                self._held = None
+                self.__class__ = Ended  # type: ignore[assignment]  # as in View
 
     # As in View.
     def __del__(self) -> None:

@@ -225,18 +225,22 @@ class AsyncUpdate(EndedUpdate[R]):
                     engine.wake()
 
     async def _commit(self) -> None:
-        """As `Engine.commit`."""
+        """Steps 3 to 6."""
         engine = self._engine
         change = engine.prepare(self._root, self._call)
         if change is None:
             self._seen_lsn = engine.applied_lsn
             return
         self._change = change
+        held = self._held
+        assert held is not None
         work = engine.work_for_room(len(change.entry))
         if work is not None:
             await self._have_done(work)
         await engine.lock.upgrade_async(deadline_after(self._timeout))
-        engine.append(change)
+        with deferred_interrupts:
+            engine.append(change)
+            engine.lock.release_update(held[0], held)
 
     async def _have_done(self, work: Callable[[], None]) -> None:
         engine = self._engine
