@@ -9,15 +9,16 @@ turns what differs into operations, in the grammar of patch.py:
   splices, and the splices of one list run from the back.
 - Whatever is new is one operation with its whole value, drafts below it included.
 
-Then `close` ends every draft: those that are alive are all reached from the root, because a draft
-holds its parent and a parent knows its live children.
+Then `close` ends every draft that anybody may still have: those that are alive are all reached from
+the root, because a draft holds its parent and a parent knows its live children.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cairndb.draft_base import CLEAN, MAKERS, note_in
+from cairndb.draft_base import CLEAN
+from cairndb.draft_container import note_in
 from cairndb.draft_dict import DictDraft
 from cairndb.draft_list import ListDraft
 from cairndb.draft_record import make_record_draft
@@ -32,10 +33,11 @@ if TYPE_CHECKING:
 
 __all__ = ["close", "collect", "open_draft", "plain"]
 
-MAKERS[RecordKind] = make_record_draft
-MAKERS[DictKind] = DictDraft
-MAKERS[ListKind] = ListDraft
-MAKERS[SetKind] = SetDraft
+# Set here, because each kind of draft makes children of every other.
+RecordKind.draft_maker = staticmethod(make_record_draft)
+DictKind.draft_maker = DictDraft
+ListKind.draft_maker = ListDraft
+SetKind.draft_maker = SetDraft
 
 
 def open_draft(kind: Kind, state: Any, notes: Notes | None = None) -> Any:
@@ -49,7 +51,7 @@ def open_draft(kind: Kind, state: Any, notes: Notes | None = None) -> Any:
     Returns:
         A draft: to be typed as the root itself.
     """
-    draft: Any = MAKERS[type(kind)](kind, state, None, None)
+    draft: Any = kind.draft_maker(kind, state, None, None)
     if notes is not None:
         note_in(draft, notes)
     return draft
@@ -79,8 +81,7 @@ def close(root: Any) -> None:
     Args:
         root: what `open_draft` gave.
     """
-    stack = [root]
-    while stack:
-        draft = stack.pop()
-        stack.extend(draft.__cairn_live__())
-        draft.__cairn_end__()
+    alive = [root]
+    while alive:
+        # In this form: who asks for its references counts on it.
+        alive.pop().__cairn_end__(alive)

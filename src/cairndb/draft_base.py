@@ -32,8 +32,6 @@ from cairndb.errors import StaleDraft, ValidationError
 from cairndb.kinds_base import DEPTH_MAX, TOO_DEEP
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from cairndb.errors import Path
     from cairndb.kinds import Kind
     from cairndb.patch import Operation
@@ -43,10 +41,6 @@ CLEAN, WRITTEN, REMOVED, NOTED = range(4)
 ANY_KEY: Any = object()
 """Noted for a write that may have changed whatever is in a container."""
 
-ENDED = (
-    "the update of this draft has ended. Open a new one (with db.update() as root: ...) and take "
-    "the node from its root; what is needed after the block, copy in it: cairndb.plain(draft)"
-)
 GONE = (
     "the node of this draft was removed or replaced in this update, so writing to it would be "
     "lost. Take what is there now from the root again, or assign this one where it shall stand"
@@ -107,13 +101,12 @@ class Draft(Protocol):
     def __cairn_collect__(self, path: list[Any], operations: list[Operation]) -> None:
         """Append the operations that turn the base into what is shown."""
 
-    def __cairn_end__(self) -> None:
-        """Become a draft that raises at every access."""
+    def __cairn_end__(self, alive: list[Draft]) -> None:
+        """Become a draft that raises at every access, if anybody can still have it.
 
-
-# The maker of a draft by the class of its kind; filled by `cairndb.draft`, because each kind of
-# draft makes children of every other.
-MAKERS: dict[type[Kind], Callable[[Any, Any, Draft | None, Any], Draft]] = {}
+        Args:
+            alive: is given the children that somebody may still have.
+        """
 
 
 class ChildReference(weakref.ref[Any]):
@@ -156,29 +149,21 @@ def touch(draft: Draft, key: Any = ANY_KEY) -> None:
         # `copy` counts the levels of a value below it; that the value itself may stand so deep,
         # even if nothing is below it, only the draft can tell.
         raise ValidationError(TOO_DEEP, path_of(draft))
-    above: Draft | None = draft
-    while above is not None and above.__cairn_state__ == CLEAN:
-        above = above.__cairn_parent__
-    mark = WRITTEN
-    if above is not None and above.__cairn_state__ == NOTED:
-        mark = NOTED
-        root_of(above).__cairn_notes__.append((draft, key))
-    while draft.__cairn_state__ == CLEAN:
-        draft.__cairn_mark__(mark)
-        parent = draft.__cairn_parent__
+    current = draft
+    while current.__cairn_state__ == CLEAN:
+        current.__cairn_mark__(WRITTEN)
+        parent = current.__cairn_parent__
         if parent is None:
             return
-        parent.__cairn_keep__(draft.__cairn_key__, draft)
-        draft = parent
-
-
-def note_in(root: Draft, notes: Notes) -> None:
-    """Have every write to the draft of a root noted, and to all below it."""
-    if isinstance(root, ContainerDraft):
-        root.__cairn_notes__ = notes
-    else:  # by setattr it would be a field
-        vars(root)["__cairn_notes__"] = notes
-    root.__cairn_mark__(NOTED)
+        parent.__cairn_keep__(current.__cairn_key__, current)
+        current = parent
+    if current.__cairn_state__ == NOTED:
+        root_of(current).__cairn_notes__.append((draft, key))
+        while draft is not current:
+            draft.__cairn_mark__(NOTED)
+            above = draft.__cairn_parent__
+            assert above is not None
+            draft = above
 
 
 def root_of(draft: Draft) -> Draft:
@@ -237,163 +222,3 @@ def merged(value: Any) -> Any:
 def written_step(kind: Kind, key: Any) -> Any:
     """A dict key as a step of an operation's path: itself, or its bytes if of another type."""
     return key if type(key) in STEP_TYPES else Raw(kind.encode(key))
-
-
-class ContainerDraft:
-    """The place and the children of a draft of a dict or list, and the place of a set's."""
-
-    __slots__ = (
-        "__cairn_base__",
-        "__cairn_depth__",
-        "__cairn_key__",
-        "__cairn_notes__",
-        "__cairn_parent__",
-        "__cairn_state__",
-        "__weakref__",
-        "_children",
-        "_hidden",
-        "_kind",
-        "_written",
-    )
-
-    __cairn_base__: Any
-    __cairn_parent__: Draft | None
-    __cairn_key__: Any
-    __cairn_depth__: int
-    __cairn_notes__: Notes
-    __cairn_state__: int
-    _ended: type[Any]
-
-    def __init__(self, kind: Kind, base: Any, parent: Draft | None, key: Any) -> None:
-        self.__cairn_base__ = base
-        self.__cairn_parent__ = parent
-        self.__cairn_key__ = key
-        self.__cairn_depth__ = 0
-        self.__cairn_state__ = CLEAN
-        if parent is not None:
-            self.__cairn_depth__ = parent.__cairn_depth__ + 1
-            if parent.__cairn_state__ == REMOVED:
-                self.__cairn_state__ = REMOVED
-        self._kind: Any = kind
-        self._children: dict[Any, ChildReference] = {}
-        self._written: dict[Any, Draft] = {}
-        self._hidden: dict[Any, ChildReference] | None = None
-
-    def _child(self, kind: Kind, key: Any, value: Any) -> Any:
-        """A value as the block sees it: the draft of a node, or the value itself."""
-        member = kind.member(value)
-        maker = MAKERS.get(type(member))
-        if maker is None:
-            return value
-        child = maker(member, value, self, key)
-        refer(self._children, key, child)
-        return child
-
-    def _alive(self, key: Any) -> Any:
-        reference = self._children.get(key)
-        return None if reference is None else reference()
-
-    def _drop(self, key: Any) -> None:
-        """The node at a key is being removed or replaced."""
-        reference = self._children.pop(key, None)
-        if reference is not None:
-            self._written.pop(key, None)
-            child = reference()
-            if child is not None:
-                bury(self, child)
-
-    def _drop_all(self) -> None:
-        for key in list(self._children):
-            self._drop(key)
-
-    def __cairn_mark__(self, state: int) -> None:
-        self.__cairn_state__ = state
-
-    def __cairn_keep__(self, key: Any, child: Draft) -> None:
-        self._written[key] = child
-
-    def __cairn_hide__(self, child: Draft) -> None:
-        if self._hidden is None:
-            self._hidden = {}
-        refer(self._hidden, id(child), child)
-
-    def __cairn_live__(self) -> list[Draft]:
-        references = [*self._children.values(), *(self._hidden or {}).values()]
-        return [child for reference in references if (child := reference()) is not None]
-
-    def __cairn_step__(self, key: Any) -> Any:
-        return key
-
-    @property
-    def __cairn_kind__(self) -> Kind:
-        kind: Kind = self._kind
-        return kind
-
-    def __cairn_peek__(self, step: Any) -> Any:
-        raise NotImplementedError
-
-    def __cairn_merged__(self) -> Any:
-        raise NotImplementedError
-
-    def __cairn_collect__(self, path: list[Any], operations: list[Operation]) -> None:
-        raise NotImplementedError
-
-    def __cairn_plain__(self) -> Any:
-        return self._kind.plain(self.__cairn_merged__())
-
-    def __cairn_end__(self) -> None:
-        self._children = {}
-        self._written = {}
-        self.__cairn_base__ = self.__cairn_parent__ = None
-        self.__class__ = self._ended
-
-    def __copy__(self) -> Any:
-        return self.copy()  # type: ignore[attr-defined]  # every container has it
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        return self.__cairn_plain__()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        plain = self.__cairn_plain__()
-        return type(plain), (self._items_of(plain),)
-
-    @staticmethod
-    def _items_of(plain: Any) -> Any:
-        return list(plain.items()) if isinstance(plain, dict) else list(plain)
-
-
-def ended_getattribute(draft: Any, name: str) -> Any:
-    """Every access to a draft that has ended; `isinstance` asks for the class and may have it."""
-    if name == "__class__":
-        return object.__getattribute__(draft, name)
-    raise StaleDraft(ENDED)
-
-
-def ended_repr(_draft: Any) -> str:
-    """What a traceback or a log shows of a draft that has ended."""
-    return "<a draft whose update has ended>"
-
-
-def ended_setattr(_draft: Any, _name: str, _value: Any = None) -> None:
-    """Every write to a draft that has ended."""
-    raise StaleDraft(ENDED)
-
-
-class Ended:
-    """Mixed in before a container draft's class: what the draft becomes when its update ends.
-
-    The methods of the draft itself stay where they are: each begins with an attribute of its draft.
-    """
-
-    __slots__ = ()
-
-    __getattribute__ = ended_getattribute
-    __repr__ = ended_repr
-
-    def __iter__(self) -> Iterator[Any]:
-        raise StaleDraft(ENDED)
-
-    def __eq__(self, other: object) -> bool:
-        raise StaleDraft(ENDED)
-
-    __hash__ = None  # type: ignore[assignment]  # as every container

@@ -18,17 +18,21 @@ against that.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any, Self
 
 from cairndb import codec, draft_base
-from cairndb.draft_base import CLEAN, WRITTEN, ContainerDraft, Ended, written_step
+from cairndb.draft_base import CLEAN, REMOVED, WRITTEN, written_step
+from cairndb.draft_container import NOTHING, ContainerDraft
+from cairndb.draft_ended import Ended
 from cairndb.draft_merge import MergeArgument
+from cairndb.draft_operators import DictOperators
 from cairndb.draft_views import DictItems, DictKeys, DictValues
 from cairndb.errors import ValidationError
 from cairndb.patch import DELETE, SET, operation
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from cairndb.draft_base import Draft
     from cairndb.kinds import DictKind
 from cairndb.patch import Operation
@@ -36,7 +40,7 @@ from cairndb.patch import Operation
 _ABSENT: Any = object()
 
 
-class DictDraft(ContainerDraft, MutableMapping[Any, Any]):
+class DictDraft(ContainerDraft, DictOperators):
     """A dict of the tree as an update's block sees it: the whole public interface of dict."""
 
     __slots__ = ("_added", "_backwards", "_base", "_changed", "_holds_nodes", "_length", "_removed")
@@ -46,12 +50,19 @@ class DictDraft(ContainerDraft, MutableMapping[Any, Any]):
     ) -> None:
         super().__init__(kind, base, parent, key)
         self._base = base
-        self._changed: dict[Any, Any] = {}
-        self._removed: set[Any] = set()
-        self._added: dict[Any, Any] = {}
+        self._changed: dict[Any, Any] = NOTHING
+        self._removed: set[Any] = NOTHING
+        self._added: dict[Any, Any] = NOTHING
         self._length = len(base)
         self._holds_nodes = kind.value.is_node
         self._backwards: Iterator[Any] | None = None  # popitem's place in the base, from the end
+
+    def __cairn_mark__(self, state: int) -> None:
+        if self._changed is NOTHING and state != REMOVED:
+            self._changed = {}
+            self._removed = set()
+            self._added = {}
+        self.__cairn_state__ = state
 
     # Reading.
 
@@ -66,12 +77,14 @@ class DictDraft(ContainerDraft, MutableMapping[Any, Any]):
     def __getitem__(self, key: Any) -> Any:
         if not self._holds_nodes:
             return self._value(key)
-        reference = self._children.get(key)
-        if reference is not None:
-            child = reference()
-            if child is not None:
-                return child
-        return self._child(self._kind.value, key, self._value(key))
+        child = self._written.get(key)
+        if child is None:
+            reference = self._children.get(key)
+            if reference is not None:
+                child = reference()
+            if child is None:
+                return self._child(self._kind.value, key, self._value(key))
+        return child
 
     def __contains__(self, key: object) -> bool:
         return key in self._added or (key in self._base and key not in self._removed)
@@ -144,16 +157,6 @@ class DictDraft(ContainerDraft, MutableMapping[Any, Any]):
     def __repr__(self) -> str:
         return repr(self.copy())
 
-    def __or__(self, other: Any) -> dict[Any, Any]:
-        if not isinstance(other, dict | DictDraft):
-            return NotImplemented
-        return self.copy() | dict(other)
-
-    def __ror__(self, other: Any) -> dict[Any, Any]:
-        if not isinstance(other, dict | DictDraft):
-            return NotImplemented
-        return dict(other) | self.copy()
-
     # Writing.
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -162,10 +165,8 @@ class DictDraft(ContainerDraft, MutableMapping[Any, Any]):
         in_base = key in self._base and key not in self._removed
         known = in_base or key in self._added
         kind = self._kind
-        if known and self._holds_nodes:
-            reference = self._children.get(key)
-            if reference is not None and reference() is value:
-                return  # a draft assigned to where it stands, as `d[k] += …` does
+        if known and self._holds_nodes and value is not None and self._alive(key) is value:
+            return  # a draft assigned to where it stands, as `d[k] += …` does
         if not known:
             key = draft_base.copied_key(self, kind.key, key)
         try:  # draft_base.copied, without its call: bulk loads spend their time here
@@ -263,7 +264,7 @@ class DictDraft(ContainerDraft, MutableMapping[Any, Any]):
         for name, value in more.items():
             self[name] = value
 
-    def __ior__(self, other: Any) -> Self:
+    def __ior__(self, other: Any) -> Self:  # type: ignore[override]  # the draft itself
         self.update(other)
         return self
 
@@ -289,7 +290,7 @@ class DictDraft(ContainerDraft, MutableMapping[Any, Any]):
 
     def __cairn_collect__(self, path: list[Any], operations: list[Operation]) -> None:
         kind = self._kind
-        kind.check_length(self._length, draft_base.path_of(self))
+        self._check_length(self._length)
         if not (self._changed or self._added or self._length != len(self.__cairn_base__)):
             self._collect_children(path, operations)  # as most dicts: values changed below it
             return
@@ -323,6 +324,8 @@ class DictDraft(ContainerDraft, MutableMapping[Any, Any]):
                 child.__cairn_collect__([*path, self._stored_step(key)], operations)
 
     def _stored_step(self, key: Any) -> Any:
+        if type(key) is str and self._kind.key.types == (str,):
+            return key  # equal strings have equal bytes: no need to find the one that is stored
         return written_step(self._kind.key, codec.stored_key(self.__cairn_base__, key))
 
     def _returned(self) -> tuple[dict[Any, Any], int]:
@@ -381,13 +384,11 @@ class DictDraft(ContainerDraft, MutableMapping[Any, Any]):
         if encoded != self._kind.value.encode(self.__cairn_base__[key]):
             merge.put(key, encoded)
 
-    def __cairn_end__(self) -> None:
+    def _finish(self) -> None:
         self._base = {}
-        self._changed = {}
-        self._added = {}
-        self._removed = set()
+        self._changed = self._added = self._removed = NOTHING
         self._backwards = None
-        super().__cairn_end__()
+        super()._finish()
 
 
 class EndedDict(Ended, DictDraft):

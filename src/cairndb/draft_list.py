@@ -25,7 +25,9 @@ from typing import TYPE_CHECKING, Any, Self, SupportsIndex
 from msgspec import Raw
 
 from cairndb import draft_base
-from cairndb.draft_base import CLEAN, WRITTEN, ContainerDraft, Ended
+from cairndb.draft_base import CLEAN, WRITTEN
+from cairndb.draft_container import ContainerDraft
+from cairndb.draft_ended import Ended
 from cairndb.draft_operators import ListOperators
 from cairndb.draft_splice import longest_rising, splices, trimmed
 from cairndb.patch import SET, SPLICE, operation
@@ -333,7 +335,7 @@ class ListDraft(ContainerDraft, ListOperators):
     def __cairn_collect__(self, path: list[Any], operations: list[Operation]) -> None:
         base = self.__cairn_base__
         encode = self._kind.item.encode
-        self._kind.check_length(len(self), draft_base.path_of(self))
+        self._check_length(len(self))
         tail = range(self._end, len(base)) if self._tail_is_back() else self._tail
         staying: set[int] = set()
         if tail is self._tail:
@@ -363,11 +365,11 @@ class ListDraft(ContainerDraft, ListOperators):
         shown = [self._merged_value(identity) for identity in self._tail]
         return bool(encode(shown) == encode(self.__cairn_base__[self._end :]))
 
-    def __cairn_end__(self) -> None:
+    def _finish(self) -> None:
         self._base = []
         self._values = {}
         self._reorder([])
-        super().__cairn_end__()
+        super()._finish()
 
 
 def _refuse_index(index: Any) -> None:

@@ -1,12 +1,12 @@
-"""What a list does by its elements alone: search, arithmetic, comparison.
+"""What a list or a dict does by its elements alone: search, arithmetic, comparison.
 
-Mixed into the draft of a list. The results are plain lists, whose nodes are drafts.
+Mixed into their drafts. The results are plain lists and dicts, whose nodes are drafts.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, MutableSequence
+from collections.abc import Callable, MutableMapping, MutableSequence
 from typing import Any, SupportsIndex
 
 
@@ -76,3 +76,17 @@ class ListOperators(MutableSequence[Any]):
 
     def __repr__(self) -> str:
         return repr(list(self))
+
+
+class DictOperators(MutableMapping[Any, Any]):
+    """The operators of dict that only read, in terms of its iteration."""
+
+    __slots__ = ()
+
+    def __or__(self, other: Any) -> dict[Any, Any]:
+        if not isinstance(other, dict | DictOperators):
+            return NotImplemented
+        return dict(self) | dict(other)
+
+    def __ror__(self, other: Any) -> dict[Any, Any]:
+        return dict(other) | dict(self) if isinstance(other, dict) else NotImplemented

@@ -24,13 +24,14 @@ import operator
 from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any
 
-from msgspec import defstruct
+from msgspec import Raw, defstruct
 
-from cairndb import draft_base
-from cairndb.draft_base import CLEAN, MAKERS, REMOVED, WRITTEN
+from cairndb import draft_base, draft_ended
+from cairndb.draft_base import CLEAN, REMOVED, WRITTEN
+from cairndb.draft_ended import ENDED
 from cairndb.draft_struct import struct_methods, user_classes
 from cairndb.errors import StaleDraft, ValidationError
-from cairndb.patch import SET, operation
+from cairndb.patch import SET, Operation
 from cairndb.record import plain
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
     from cairndb.draft_base import ChildReference, Draft
     from cairndb.kinds import Field, RecordKind
-    from cairndb.patch import Operation
 
 _set_class = vars(object)["__class__"].__set__
 
@@ -53,7 +53,9 @@ class Plan:
         "kind",
         "names",
         "nodes",
+        "parts",
         "positional",
+        "setters",
         "slot_of",
         "slots",
         "values",
@@ -68,6 +70,12 @@ class Plan:
         self.nodes = [field.name for field in self.fields if field.kind.is_node]
         self.slots = [_slot(cls, name) for name in self.names]
         self.slot_of = {f.encode_name: s for f, s in zip(self.fields, self.slots, strict=True)}
+        self.setters = {f.name: s.__set__ for f, s in zip(self.fields, self.slots, strict=True)}
+        # By name, in the order of declaration: the field, its place, and what reads its slot.
+        self.parts = {
+            f.name: (f, n, s.__get__)
+            for n, (f, s) in enumerate(zip(self.fields, self.slots, strict=True))
+        }
         self.positional = cls.__match_args__ == self.names
         self.values = _values_getter(self.names)
         self.ended: type[Any] | None = None
@@ -137,10 +145,13 @@ class NodeField:
             own[self.name] = value = plain(value)
             self.slot.__set__(draft, value)
             return value
-        member = self.kind.member(value)
-        maker = MAKERS.get(type(member))
+        kind = self.kind
+        maker = kind.draft_maker
+        if maker is None:  # a union, or Any
+            kind = kind.member(value)
+            maker = kind.draft_maker
         if maker is not None:
-            value = maker(member, value, draft, self.name)
+            value = maker(kind, value, draft, self.name)
         own[self.name] = value
         return value
 
@@ -150,7 +161,12 @@ def _setter(kind: RecordKind) -> Callable[[Any, str, Any], None]:
     cls = kind.cls
     # By the slot: force_setattr would put a node where its descriptor's instance entries are.
     fields = {
-        field.name: (field.kind, field.kind.is_node, _slot(cls, field.name).__set__)
+        field.name: (
+            field.kind.copy,
+            field.kind.is_node,
+            field.kind.trivial,
+            _slot(cls, field.name).__set__,
+        )
         for field in kind.fields.values()
     }
 
@@ -159,16 +175,18 @@ def _setter(kind: RecordKind) -> Callable[[Any, str, Any], None]:
         if name not in fields or "__cairn_base__" not in own:
             _set_other(cls, self, name, value)
             return
-        field_kind, is_node, set_slot = fields[name]
+        copy, is_node, trivial, set_slot = fields[name]
         if is_node and own.get(name) is value and draft_base.is_draft(value):
             return
         if own["__cairn_state__"] != WRITTEN:
             draft_base.touch(self, name)
-        try:
-            value = field_kind.copy(value, own["__cairn_depth__"] + 1)
-        except ValidationError as error:
-            path = draft_base.path_of(self)
-            raise error.under((*path, kind.fields[name].encode_name)) from None
+        if type(value) is not trivial:
+            try:
+                value = copy(value, own["__cairn_depth__"] + 1)
+            except ValidationError as error:
+                path = draft_base.path_of(self)
+                raise error.under((*path, kind.fields[name].encode_name)) from None
+        own["__cairn_written__"][name] = None
         set_slot(self, value)
         if is_node:
             child = own.pop(name, None)
@@ -211,11 +229,20 @@ def _delattr(draft: Any, name: str) -> None:
 
 
 def _mark(self: Any, state: int) -> None:
-    self.__dict__["__cairn_state__"] = state
+    own = self.__dict__
+    if "__cairn_written__" not in own:
+        # The fields that were assigned, and those whose drafts were written to.
+        own["__cairn_written__"] = {}
+    own["__cairn_state__"] = state
 
 
 def _keep(self: Any, key: str, child: Draft) -> None:
-    vars(type(self))[key].slot.__set__(self, child)
+    own = self.__dict__
+    if "__cairn_written__" in own:
+        own["__cairn_written__"][key] = None
+    else:
+        own["__cairn_written__"] = {key: None}
+    self.__cairn_plan__.setters[key](self, child)
 
 
 def _hide(self: Any, child: Draft) -> None:
@@ -225,10 +252,13 @@ def _hide(self: Any, child: Draft) -> None:
 
 def _live(self: Any) -> list[Draft]:
     own = self.__dict__
-    hidden = own.get("__cairn_hidden__", {})
-    live = [child for reference in list(hidden.values()) if (child := reference()) is not None]
-    children = (own.get(name) for name in self.__cairn_plan__.nodes)
-    live += filter(draft_base.is_draft, children)
+    live = []
+    for name in self.__cairn_plan__.nodes:
+        if name in own and draft_base.is_draft(own[name]):
+            live.append(own[name])  # noqa: PERF401  no function for what is mostly nothing
+    if "__cairn_hidden__" in own:
+        hidden: dict[Any, ChildReference] = own["__cairn_hidden__"]
+        live += (child for each in list(hidden.values()) if (child := each()) is not None)
     return live
 
 
@@ -256,29 +286,35 @@ def _plain(self: Any) -> Any:
 
 
 def _collect(self: Any, path: list[Any], operations: list[Operation]) -> None:
-    plan = self.__cairn_plan__
-    base = self.__cairn_base__
-    for field, slot in zip(plan.fields, plan.slots, strict=True):
-        new = slot.__get__(self)
-        old = slot.__get__(base)
+    own = self.__dict__
+    base = own["__cairn_base__"]
+    parts = self.__cairn_plan__.parts
+    written = own.get("__cairn_written__", ())
+    for name in written if len(written) < 2 else sorted(written, key=lambda name: parts[name][1]):
+        field, _, get = parts[name]
+        new = get(self)
+        old = get(base)
         if new is old:
             continue
-        step = [*path, field.encode_name]
-        if field.kind.is_node and draft_base.is_draft(new):
+        kind = field.kind
+        if kind.is_node and draft_base.is_draft(new):
             if new.__cairn_base__ is old:
-                new.__cairn_collect__(step, operations)
+                new.__cairn_collect__([*path, field.encode_name], operations)
                 continue
             new = new.__cairn_merged__()
-        encoded = field.kind.encode(new)
-        if encoded != field.kind.encode(old):
-            operations.append(operation(SET, step, encoded))
+        encoded = kind.encode(new)
+        if encoded != kind.encode(old):
+            operations.append(Operation(SET, [*path, field.encode_name], Raw(encoded)))
 
 
-def _end(self: Any) -> None:
+def _end(self: Any, alive: list[Draft]) -> None:
     plan = self.__cairn_plan__
+    own = self.__dict__
+    if plan.nodes:
+        alive += _live(self)
     if plan.ended is None:
         plan.ended = _ended_class(type(self), plan.cls)
-    self.__dict__.clear()
+    own.clear()
     for slot in plan.slots:
         slot.__delete__(self)  # C code reads slots without asking the class
     _set_class(self, plan.ended)
@@ -286,17 +322,17 @@ def _end(self: Any) -> None:
 
 def _ended_class(cls: type[Any], record: type[Any]) -> type[Any]:
     namespace = {
-        "__getattribute__": draft_base.ended_getattribute,
-        "__setattr__": draft_base.ended_setattr,
-        "__delattr__": draft_base.ended_setattr,
-        "__repr__": draft_base.ended_repr,
+        "__getattribute__": draft_ended.ended_getattribute,
+        "__setattr__": draft_ended.ended_setattr,
+        "__delattr__": draft_ended.ended_setattr,
+        "__repr__": draft_ended.ended_repr,
         "__eq__": _ended_eq,
     }
     return _subclass(cls, record, namespace)
 
 
 def _ended_eq(_self: Any, _other: object) -> bool:
-    raise StaleDraft(draft_base.ENDED)
+    raise StaleDraft(ENDED)
 
 
 _PROTOCOL: dict[str, Any] = {

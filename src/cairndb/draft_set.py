@@ -13,7 +13,9 @@ from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
 from cairndb import codec, draft_base
-from cairndb.draft_base import CLEAN, WRITTEN, ContainerDraft, Ended
+from cairndb.draft_base import CLEAN, WRITTEN
+from cairndb.draft_container import ContainerDraft
+from cairndb.draft_ended import Ended
 from cairndb.patch import ADD, DISCARD, SET, operation
 
 if TYPE_CHECKING:
@@ -245,7 +247,7 @@ class SetDraft(ContainerDraft, MutableSet[Any]):
 
     def __cairn_collect__(self, path: list[Any], operations: list[Operation]) -> None:
         kind = self._kind
-        kind.check_length(self._length, draft_base.path_of(self))
+        self._check_length(self._length)
         base = self.__cairn_base__
         removed = self._removed if self._base is base else base
         added = {element for element in self._added if not self._is_back(element, removed)}
@@ -272,12 +274,12 @@ class SetDraft(ContainerDraft, MutableSet[Any]):
         old = codec.stored_key(self.__cairn_base__, element)
         return not item.ambiguous or bool(item.encode(element) == item.encode(old))
 
-    def __cairn_end__(self) -> None:
+    def _finish(self) -> None:
         self._base = set()
         self._added = {}
         self._removed = set()
         self._rest = None
-        super().__cairn_end__()
+        super()._finish()
 
 
 class EndedSet(Ended, SetDraft):

@@ -63,6 +63,9 @@ class Kind:
     types: tuple[type, ...] = ()
     """The exact Python types of live values and of values given to `copy`; () for unions, Any."""
 
+    draft_maker: Any = None
+    """A slot for the draft layer, on the class of each kind of node: what makes a draft."""
+
     rules: Any = None
     """A slot for the rules layer, on the kind of a root: what its classes declare."""
 

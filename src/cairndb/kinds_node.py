@@ -81,6 +81,7 @@ class ContainerKind(Kind):
     def __init__(self, name: str, annotation: Any, items_annotation: Any, bounds: Bounds) -> None:
         super().__init__(name, annotation)
         self.bounds = bounds
+        self.is_bounded = bounds != (None, None)
         self._items_annotation = items_annotation
         self._items_decoder: msgspec.msgpack.Decoder[Any] | None = None
 
