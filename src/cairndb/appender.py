@@ -107,7 +107,8 @@ class Appender:
         # What the frames on disk say is durable.
         self._said_lsn = place.position.lsn
         self._buffer: list[bytes] = []
-        self._buffered_bytes = 0
+        self.buffered_bytes = 0
+        """What waits for the next `take`."""
         self._failure: BaseException | None = None
 
     @property
@@ -133,11 +134,6 @@ class Appender:
     def dead(self) -> bool:
         """Whether every call is refused, since a write or a sync has failed."""
         return self._failure is not None
-
-    @property
-    def buffered_bytes(self) -> int:
-        """What waits for the next `take`."""
-        return self._buffered_bytes
 
     @property
     def sealed(self) -> Position:
@@ -182,9 +178,9 @@ class Appender:
             raise ValidationError(
                 f"the update takes {entry_bytes} bytes; the limit is {PAYLOAD_BYTES_MAX}: split it"
             )
-        if self._live is None or self._buffered_bytes + entry_bytes > PAYLOAD_BYTES_MAX:
+        if self._live is None or self.buffered_bytes + entry_bytes > PAYLOAD_BYTES_MAX:
             return False
-        return self._live.fits(len(self._buffer), self._buffered_bytes, entry_bytes)
+        return self._live.fits(len(self._buffer), self.buffered_bytes, entry_bytes)
 
     def append(self, entry: bytes) -> int:
         """Give an entry its LSN and buffer it; `reserve` has said that there is room. No I/O.
@@ -200,7 +196,7 @@ class Appender:
             self._check_alive()
         self._running = crc32(entry, self._running)
         self._buffer.append(entry)
-        self._buffered_bytes += len(entry)
+        self.buffered_bytes += len(entry)
         self.applied_lsn = lsn = self.applied_lsn + 1
         return lsn
 
@@ -209,7 +205,7 @@ class Appender:
         if self._failure is not None:
             self._check_alive()
         entries, self._buffer = self._buffer, []
-        size, self._buffered_bytes = self._buffered_bytes, 0
+        size, self.buffered_bytes = self.buffered_bytes, 0
         offset = -1
         if entries:
             assert self._live is not None, "append without room: reserve and rotate come first"

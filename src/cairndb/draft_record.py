@@ -55,7 +55,6 @@ class Plan:
         "nodes",
         "parts",
         "positional",
-        "setters",
         "slot_of",
         "slots",
         "values",
@@ -70,10 +69,9 @@ class Plan:
         self.nodes = [field.name for field in self.fields if field.kind.is_node]
         self.slots = [_slot(cls, name) for name in self.names]
         self.slot_of = {f.encode_name: s for f, s in zip(self.fields, self.slots, strict=True)}
-        self.setters = {f.name: s.__set__ for f, s in zip(self.fields, self.slots, strict=True)}
-        # By name, in the order of declaration: the field, its place, and what reads its slot.
+        # By name, in the order of declaration: the field, its place, and its slot's two functions.
         self.parts = {
-            f.name: (f, n, s.__get__)
+            f.name: (f, n, s.__get__, s.__set__)
             for n, (f, s) in enumerate(zip(self.fields, self.slots, strict=True))
         }
         self.positional = cls.__match_args__ == self.names
@@ -99,7 +97,10 @@ def _slot(cls: type[Any], name: str) -> MemberDescriptorType:
 def _values_getter(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
     if len(names) > 1:
         return operator.attrgetter(*names)
-    return lambda record: tuple(getattr(record, name) for name in names)
+    if not names:
+        return lambda _record: ()
+    only = operator.attrgetter(*names)
+    return lambda record: (only(record),)
 
 
 def make_record_draft(kind: RecordKind, base: Any, parent: Draft | None, key: Any) -> Any:
@@ -113,12 +114,9 @@ def make_record_draft(kind: RecordKind, base: Any, parent: Draft | None, key: An
     own["__cairn_base__"] = base
     own["__cairn_parent__"] = parent
     own["__cairn_key__"] = key
-    if parent is None:
-        own["__cairn_depth__"] = 0
-        own["__cairn_state__"] = CLEAN
-    else:
-        own["__cairn_depth__"] = parent.__cairn_depth__ + 1
-        own["__cairn_state__"] = REMOVED if parent.__cairn_state__ == REMOVED else CLEAN
+    own["__cairn_depth__"] = 0 if parent is None else parent.__cairn_depth__ + 1
+    removed = parent is not None and parent.__cairn_state__ == REMOVED
+    own["__cairn_state__"] = REMOVED if removed else CLEAN
     return draft
 
 
@@ -242,7 +240,7 @@ def _keep(self: Any, key: str, child: Draft) -> None:
         own["__cairn_written__"][key] = None
     else:
         own["__cairn_written__"] = {key: None}
-    self.__cairn_plan__.setters[key](self, child)
+    self.__cairn_plan__.parts[key][3](self, child)
 
 
 def _hide(self: Any, child: Draft) -> None:
@@ -291,7 +289,7 @@ def _collect(self: Any, path: list[Any], operations: list[Operation]) -> None:
     parts = self.__cairn_plan__.parts
     written = own.get("__cairn_written__", ())
     for name in written if len(written) < 2 else sorted(written, key=lambda name: parts[name][1]):
-        field, _, get = parts[name]
+        field, _, get, _ = parts[name]
         new = get(self)
         old = get(base)
         if new is old:

@@ -162,7 +162,8 @@ class Engine:
         operations = drafts.collect(root)
         if not operations:
             return None
-        now = max(self.clock(), self.time)
+        now = self.clock()
+        now = max(now, self.time)
         entry = encode_entry(now, operations, call)
         prepared = self._prepare(entry)
         return Change(entry, prepared, now, changes)
@@ -238,9 +239,9 @@ class Engine:
         assert store is not None
         with self._buffer_mutex:
             there_is_room = store.reserve(entry_bytes)
-        if not there_is_room:
-            return lambda: self._rotate(entry_bytes)
-        return self.flusher.flush if store.buffered_bytes > BUFFER_BYTES_MAX else None
+        if there_is_room:
+            return self.flusher.flush if store.buffered_bytes > BUFFER_BYTES_MAX else None
+        return lambda: self._rotate(entry_bytes)
 
     def _rotate(self, entry_bytes: int) -> None:
         self.flusher.flush()

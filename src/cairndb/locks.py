@@ -328,11 +328,11 @@ class ThreeModeLock:
         Raises:
             UsageError: the current holder has a view open itself.
         """
-        assert self._updater == current_holder()
         if not self.shared:
             self.barrier = True
             if not self.shared:
                 return
+        assert self._updater == current_holder()
         self._check_own_views()
         patience = BARRIER_SECONDS
         try:

@@ -380,7 +380,7 @@ class Store(Appender):
             "segment_bytes_used": live.end if live else 0,
             "segment_bytes_allocated": live.capacity if live else 0,
             "superseded_segments": len(self.superseded),
-            "buffered_bytes": self._buffered_bytes,
+            "buffered_bytes": self.buffered_bytes,
             "free_bytes": self.directory.free_bytes(),
         }
 
