@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from cairndb.files import Directory, File
 
-PIECE_BYTES = 1 << 18
+PIECE_BYTES = 1 << 15
 _WITHIN = "the checkpoint ends within a frame, so it isn't one of this log"
 
 

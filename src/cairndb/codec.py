@@ -29,13 +29,15 @@ DEPTH_MAX = 100
 """How many steps below the root a value may reach, see `kinds_base`."""
 
 
-class Operation(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
+class Operation(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen=True, gc=False):
     """One change, as it is stored.
 
     Args:
         code: SET, DELETE, SPLICE, ADD, DISCARD, MERGE or BARRIER.
         path: the steps from the root.
         argument: encoded; what it is depends on the code.
+
+    The collector doesn't look at it, which saves a fifth of decoding: nothing in it leads back.
     """
 
     code: int

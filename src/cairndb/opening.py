@@ -9,6 +9,7 @@ import contextlib
 import gc
 import time
 from collections.abc import Callable
+from operator import length_hint
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cairndb import files, ownership
@@ -179,8 +180,13 @@ class _Fold:
         self.tree.load(self._operations(source))
         self.load_seconds = time.monotonic() - started
         for piece in source.log_frames():
-            for entry in self._entries(piece):
-                self.tree.apply(self.tree.resolve(entry.operations))
+            first_lsn, entries = piece.first_lsn, self._decoded(piece)
+            waiting = iter(entries)
+            try:
+                self.tree.replay(waiting)
+            finally:  # where it got to, without counting on the way
+                self._lsn = first_lsn + len(entries) - length_hint(waiting) - 1
+            self._done_with(entries, piece)
 
     def _run_untyped(self, source: Store | Reading | Still) -> None:
         """Fold what is of another schema, and convert the whole of it."""
@@ -201,15 +207,23 @@ class _Fold:
             self._step(len(payload))
 
     def _entries(self, piece: Piece) -> Iterator[Entry]:
+        entries = self._decoded(piece)
+        for self._lsn, entry in enumerate(entries, piece.first_lsn):
+            yield entry
+        self._done_with(entries, piece)
+
+    def _decoded(self, piece: Piece) -> list[Entry]:
         first_lsn, count, payload = piece
         self._lsn = first_lsn
         entries = decode_entries(payload, count)
         if self._until_lsn is not None:
             del entries[self._until_lsn - first_lsn + 1 :]
-        for self._lsn, entry in enumerate(entries, first_lsn):
-            yield entry
-            self.time = entry.time
-        self._step(len(payload))
+        return entries
+
+    def _done_with(self, entries: list[Entry], piece: Piece) -> None:
+        if entries:
+            self.time = entries[-1].time
+        self._step(len(piece.payload))
 
     def _step(self, payload_bytes: int) -> None:
         self._done += payload_bytes
