@@ -6,11 +6,12 @@ import zlib
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from cairndb import chain, frame, store
+from cairndb import chain, chain_newest, frame, store
 from cairndb.appender import Appender, Batch
 from cairndb.checkpoint import Checkpoint
 from cairndb.errors import CorruptError
-from cairndb.frame import HEAD_BYTES, SEAL, Frame, FrameReader, Rest, frame_bytes
+from cairndb.frame import HEAD_BYTES, SEAL, Frame, FrameReader, frame_bytes
+from cairndb.frame_search import Rest
 from cairndb.log import LiveSegment
 from cairndb.store import Store
 from planted_seam import Grown, plant_files
@@ -126,7 +127,7 @@ def trust_size(monkeypatch: pytest.MonkeyPatch) -> None:
         if found != "the checksum of a frame is wrong":
             return found
         begin = self._available(HEAD_BYTES)
-        length, count, first, unproven, _ = frame._WHOLE_HEAD.unpack_from(self._chunk, begin)
+        length, count, first, unproven, _ = frame.WHOLE_HEAD.unpack_from(self._chunk, begin)
         begin = self._available(frame_bytes(length)) + HEAD_BYTES
         payload = self._chunk[begin : begin + length]
         end = self.offset + frame_bytes(length)
@@ -168,7 +169,7 @@ def call_damaged_torn(monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(*arguments: Any) -> Rest:
         return Rest(arguments[2], -1, sealed=False, frames=0)
 
-    monkeypatch.setattr(chain, "scan_rest", nothing)
+    monkeypatch.setattr(chain_newest, "scan_rest", nothing)
 
 
 # In the engine: recovery
@@ -234,7 +235,7 @@ def start_empty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def overlook_the_seal(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last segment that is there is the end of the log."""
-    monkeypatch.setattr(chain, "SEAL", -1)
+    monkeypatch.setattr(chain_newest, "SEAL", -1)
 
 
 def remove_first(monkeypatch: pytest.MonkeyPatch) -> None:

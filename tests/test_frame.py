@@ -1,5 +1,7 @@
 """Frames and headers, as bytes: good ones come back, everything else is told apart."""
 
+from collections.abc import Iterable
+from itertools import pairwise
 from zlib import crc32
 
 import msgspec
@@ -14,14 +16,12 @@ from cairndb.frame import (
     SEAL,
     Frame,
     FrameReader,
-    Rest,
     decode_header,
     encode_frame,
     encode_header,
-    frame_at,
     frame_bytes,
-    scan_rest,
 )
+from cairndb.frame_search import Rest, frame_at, scan_rest
 
 NONCE = bytes(range(16))
 
@@ -114,6 +114,62 @@ def test_the_reader_says_what_is_there_instead() -> None:
         assert len(list(reader)) == 2
         assert (reader.offset, reader.next_lsn) == (len(data), 3)
         assert reason in reader.reason
+
+
+def by_entries(frames: Iterable[Frame]) -> list[tuple[int, int, bytes]]:
+    """What was read: LSNs and entries of runs put together, and what is between them."""
+    found: list[tuple[int, int, bytes]] = []
+    for frame in frames:
+        if found and frame.entries and found[-1][1]:
+            first, count, payload = found.pop()
+            found.append((first, count + frame.count, payload + frame.payload))
+        else:
+            found.append((frame.first_lsn, frame.entries, frame.payload))
+    return found
+
+
+def proven(frames: Iterable[Frame]) -> int:
+    """The largest LSN that they say is durable."""
+    return max((frame.durable_lsn for frame in frames), default=0)
+
+
+@given(
+    st.lists(st.binary(max_size=60), max_size=12),
+    st.integers(1, 200),
+    st.integers(0, 14),
+    st.integers(0, 200),
+    st.none() | st.tuples(st.integers(0, 1000), st.integers(1, 255)),
+)
+def test_merged_frames_are_the_same_frames(
+    payloads: list[bytes],
+    payload_bytes: int,
+    pause_lsn: int,
+    chunk_bytes: int,
+    damage: tuple[int, int] | None,
+) -> None:
+    """However they are cut, and whatever is damaged: the same entries, proof, end and reason."""
+    data = bytearray(frames_of(payloads) + bytes(40))
+    if damage is not None:
+        data[damage[0] % len(data)] ^= damage[1]
+    one, many = (
+        FrameReader(Bytes(bytes(data)), NONCE, 0, len(data), 1, chunk_bytes=chunk_bytes)
+        for _ in range(2)
+    )
+    single, merged = list(one), list(many.merged(payload_bytes, pause_lsn))
+
+    assert by_entries(merged) == by_entries(single)
+    places = [(frame.offset, frame.end) for frame in merged]
+    assert all(end == offset for (_, end), (offset, _) in pairwise([(0, 0), *places]))
+    assert proven(merged) == proven(single)
+    assert (many.offset, many.next_lsn, many.reason, many.claimed_end) == (
+        one.offset,
+        one.next_lsn,
+        one.reason,
+        one.claimed_end,
+    )
+    last = {frame.first_lsn + frame.entries - 1 for frame in merged}
+    assert pause_lsn in last or not 0 < pause_lsn < one.next_lsn
+    assert all(len(frame.payload) < payload_bytes + 60 for frame in merged)
 
 
 def test_an_empty_frame_takes_no_lsn() -> None:

@@ -1,11 +1,14 @@
 """Torn or corrupt, what is missing, and reading beside an owner."""
 
+from itertools import pairwise
+
 import pytest
 
+from cairndb.chain_newest import End, Kept, Position
 from cairndb.checkpoint import checkpoint_name
 from cairndb.errors import CorruptError, UsageError
 from cairndb.frame import EMPTY_FRAME_BYTES
-from cairndb.log import parse_segment_name
+from cairndb.log import Piece, parse_segment_name
 from cairndb.recovery import read_chain, verify
 from cairndb.store import Store, StoreOptions
 from crashing import (
@@ -154,6 +157,30 @@ def test_damage_in_an_earlier_segment_is_corruption() -> None:
     damage(world, segments_of(world)[0], 4096 + 30)
     with pytest.raises(CorruptError, match="checksum"):
         reopened(world)
+
+
+def test_what_is_kept_is_bounded() -> None:
+    """Of a newest segment the entries are kept until they have been folded, up to 32 MiB."""
+    ends = [End(lsn, Position(lsn, 0)) for lsn in range(41)]
+    payload = bytes(1 << 20)
+    kept = Kept(ends[0])
+    for before, after in pairwise(ends):
+        kept.add(Piece(after.offset, 1, payload), before, after)
+
+    taken = [end for _, end in kept.taken(ends[40])]
+
+    assert taken == ends[1:33]
+    assert list(kept.taken(ends[40])) == []
+
+
+def test_the_entries_of_a_chain_can_be_read_again() -> None:
+    """What was kept the first time comes from the file the second time."""
+    world, session = with_entries(20, 30, 4000, 20, 40)
+    reading = read_chain(SimulatedDirectory(world))
+
+    first, second = (b"".join(p.payload for p in reading.log_frames()) for _ in range(2))
+
+    assert first == second == b"".join(session.ledger.submitted)
 
 
 def test_a_bad_header_is_damage() -> None:

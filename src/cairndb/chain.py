@@ -16,14 +16,14 @@ In place only what is at or below P is trusted; what is good above it is the *ta
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass
 from itertools import pairwise, zip_longest
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from cairndb.chain_newest import PIECE_BYTES, End, Newest, Position, read_newest
 from cairndb.errors import CorruptError
 from cairndb.files import path_in
-from cairndb.frame import EMPTY_FRAME_BYTES, SEAL, FrameReader, scan_rest
+from cairndb.frame import FrameReader
+from cairndb.frame_search import scan_rest
 from cairndb.log import (
     Piece,
     Segment,
@@ -37,35 +37,9 @@ if TYPE_CHECKING:
 
     from cairndb.files import Directory, File
 
-PIECE_BYTES = 1 << 15
+__all__ = ["Chain", "End", "Files", "Newest", "Position", "log_bytes"]
+
 _WITHIN = "the checkpoint ends within a frame, so it isn't one of this log"
-
-
-class Position(NamedTuple):
-    """A place in the log: an LSN alone can be used again after a lost tail."""
-
-    lsn: int
-    running: int
-    """The running checksum of all entries up to it."""
-
-
-class End(NamedTuple):
-    """Where in the newest segment something ends."""
-
-    offset: int
-    position: Position
-
-
-@dataclass(frozen=True)
-class Newest:
-    """What was found in the newest segment."""
-
-    trusted: End
-    """After the last frame with entries that P covers."""
-    good: End
-    """Where the first bad frame is, or would be."""
-    reason: str
-    """What is there."""
 
 
 class Files:
@@ -101,39 +75,6 @@ class Files:
         """Close all."""
         while self._open:
             self._open.popitem()[1].close()
-
-
-class _Walk:
-    """What the frames of the newest segment say, one after the other.
-
-    Args:
-        segment: the newest.
-        proven: the largest LSN that is known to be durable.
-    """
-
-    def __init__(self, segment: Segment, proven: int) -> None:
-        header = segment.header
-        self.proven = proven
-        self.sealed = False
-        self.good = End(segment.begin, Position(header.first_lsn - 1, header.running))
-        # Ends of frames with entries, of which the first is the last that P covers. An empty frame
-        # proves what comes before it; itself it may be in the cache only.
-        self.ends = deque([self.good])
-
-    def through(self, reader: FrameReader) -> None:
-        """Read on, as far as frames are good."""
-        for frame in reader:
-            self.sealed = self.sealed or frame.count == SEAL
-            running = running_checksum(frame.payload, self.good.position.running)
-            self.good = End(frame.end, Position(reader.next_lsn - 1, running))
-            if frame.entries:
-                self.ends.append(self.good)
-            self.learn(frame.durable_lsn)
-
-    def learn(self, durable_lsn: int) -> None:
-        """Something says that this LSN is durable."""
-        self.proven = max(self.proven, durable_lsn)
-        _drop_before(self.ends, self.proven)
 
 
 class Chain:
@@ -196,39 +137,10 @@ class Chain:
     def _read_newest(self, header_lsn: int) -> Newest:
         """Find the end of the log, torn or not; raises CorruptError if something was lost."""
         segment = self.segments[-1]
-        header = segment.header
         file = self.files.open(segment.name)
-        size = file.size()
-        walk = _Walk(segment, max(header_lsn, header.first_lsn - 1))
-        reader = FrameReader(file.read, header.nonce, segment.begin, size, header.first_lsn)
-        walk.through(reader)
-        lsns = possible_lsns(segment, size)
-        rest = scan_rest(file.read, header.nonce, reader.offset, size, lsns)
-        walk.learn(rest.durable_lsn)
-        if walk.proven >= reader.next_lsn:
-            # An owner may have written this place after it was looked at, and then what proves it.
-            # The proof has been seen by now: what is missing still, is missing.
-            next_lsn = reader.next_lsn
-            reader = FrameReader(file.read, header.nonce, reader.offset, size, next_lsn)
-            walk.through(reader)
+        newest = read_newest(self.files.directory, segment, file, header_lsn)
         self.files.done(segment.name)
-        proven, sealed = walk.proven, walk.sealed
-        path = path_in(self.files.directory, segment.name)
-        if proven >= reader.next_lsn:
-            raise CorruptError(
-                path,
-                reader.offset,
-                f"{reader.reason or 'the file ends'}, and LSN {reader.next_lsn} was there: "
-                f"everything up to LSN {proven} is known to have been synced",
-            )
-        if sealed or rest.sealed:
-            raise CorruptError(
-                path, reader.offset, "the segment is sealed, and the one that follows it is missing"
-            )
-        if reader.claimed_end > size or size - reader.offset < EMPTY_FRAME_BYTES:
-            # Its size was durable before its name was, and there is room for the seal, always.
-            raise CorruptError(path, size, "the file is shorter than it was made: it was cut off")
-        return Newest(walk.ends[0], walk.good, reader.reason)
+        return newest
 
     def position_at(self, lsn: int) -> Position:
         """Where the log is at an LSN: at the base, a segment's end, or P, or the end.
@@ -267,7 +179,14 @@ class Chain:
         for segment, end in self._parts(end_lsn):
             if end.position.lsn > end_lsn:
                 return
-            yield from self._pieces(segment, end)
+            begin = End(segment.begin, _before(segment))
+            if segment is self.segments[-1] and self.base.lsn <= begin.position.lsn:
+                if self.base.lsn == begin.position.lsn:
+                    self._check_base(segment, begin.offset, begin.position.running)
+                for piece, piece_end in self.newest.kept.taken(end):
+                    begin = piece_end
+                    yield piece
+            yield from self._pieces(segment, begin, end)
 
     def _parts(self, end_lsn: int) -> Iterator[tuple[Segment, End]]:
         for segment, successor in pairwise(self.needed):
@@ -289,14 +208,12 @@ class Chain:
             raise self._corrupt(segment, reader.offset, reader.reason)
         return tail
 
-    def _pieces(self, segment: Segment, end: End) -> Iterator[Piece]:
-        header, base = segment.header, self.base
+    def _pieces(self, segment: Segment, begin: End, end: End) -> Iterator[Piece]:
+        base, (lsn, running) = self.base, begin.position
         file = self.files.open(segment.name)
-        reader = FrameReader(file.read, header.nonce, segment.begin, end.offset, header.first_lsn)
-        running = header.running
-        payloads: list[bytes] = []
-        first_lsn = next_lsn = size = 0
-        for frame in reader:
+        nonce = segment.header.nonce
+        reader = FrameReader(file.read, nonce, begin.offset, end.offset, lsn + 1)
+        for frame in reader.merged(PIECE_BYTES, base.lsn):
             if not frame.entries:
                 continue
             if frame.first_lsn == base.lsn + 1:
@@ -306,18 +223,9 @@ class Chain:
                 continue
             if frame.first_lsn <= base.lsn:
                 raise self._corrupt(segment, frame.offset, _WITHIN)
-            first_lsn = first_lsn or frame.first_lsn
-            next_lsn = reader.next_lsn
-            payloads.append(frame.payload)
-            size += len(frame.payload)
-            if size >= PIECE_BYTES:
-                yield Piece(first_lsn, next_lsn - first_lsn, b"".join(payloads))
-                payloads.clear()
-                first_lsn = size = 0
+            yield Piece(frame.first_lsn, frame.count, frame.payload)
         self._check_end(segment, reader, running, end)
         self.files.done(segment.name)
-        if payloads:
-            yield Piece(first_lsn, next_lsn - first_lsn, b"".join(payloads))
 
     def _check_end(self, segment: Segment, reader: FrameReader, running: int, end: End) -> None:
         if reader.offset != end.offset:
@@ -359,9 +267,3 @@ def log_bytes(segments: Sequence[Segment], after_lsn: int, end: End) -> int:
         elif successor.header.first_lsn > after_lsn + 1:
             total += successor.header.predecessor_end - segment.begin
     return total
-
-
-def _drop_before(ends: deque[End], proven: int) -> None:
-    """Keep the last end that P covers, and those after it."""
-    while len(ends) > 1 and ends[1].position.lsn <= proven:
-        ends.popleft()

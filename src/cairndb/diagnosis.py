@@ -20,7 +20,7 @@ import msgspec
 from cairndb.chain import Files
 from cairndb.diagnosis_files import FileReport, Judge
 from cairndb.errors import CairnError, CorruptError
-from cairndb.frame import frame_at
+from cairndb.frame_search import frame_at
 from cairndb.patch import decode_entries
 from cairndb.prediction import Prediction, predict
 from cairndb.salvage import Range, known_lsn, lost_after, readable_after

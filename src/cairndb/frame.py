@@ -25,7 +25,6 @@ touches a sector of the header.
 from __future__ import annotations
 
 import sys
-from array import array
 from collections.abc import Callable, Iterator
 from struct import Struct
 from typing import Annotated, Any, NamedTuple, TypeVar
@@ -63,10 +62,10 @@ HeaderType = TypeVar("HeaderType")
 
 _PREAMBLE = Struct("<8sII")
 _HEAD = Struct("<IIQI")
-_WHOLE_HEAD = Struct("<IIQII")
+WHOLE_HEAD = Struct("<IIQII")
 _CHECK = Struct("<I")
+_OFFSET = Struct("<Q")
 _ZERO_HEAD = bytes(HEAD_BYTES)
-_ZERO_CHUNK = bytes(CHUNK_BYTES)
 
 
 class Frame(NamedTuple):
@@ -226,6 +225,70 @@ class FrameReader:
             self.next_lsn += frame.entries
             yield frame
 
+    def merged(self, payload_bytes: int, pause_lsn: int = 0) -> Iterator[Frame]:
+        """The same frames, with runs of them that have entries made one.
+
+        Args:
+            payload_bytes: how long a run gets, but for the last frame in it.
+            pause_lsn: no run goes on after a frame that ends with this LSN or a later one, if it
+                began before that.
+
+        Yields:
+            Frames, of which a run has the place and the entries of all, and the largest durable
+            LSN; what has no entries comes alone.
+        """
+        payloads: list[bytes] = []
+        while True:
+            offset, first_lsn = self.offset, self.next_lsn
+            pause = pause_lsn if pause_lsn >= first_lsn else sys.maxsize
+            durable_lsn = self._run(payloads, payload_bytes, pause)
+            if payloads:
+                count, payload = self.next_lsn - first_lsn, b"".join(payloads)
+                payloads.clear()
+                yield Frame(offset, self.offset, first_lsn, count, durable_lsn, payload)
+            else:  # at the end of the chunk, or it isn't a frame with entries
+                frame = next(iter(self), None)
+                if frame is None:
+                    return
+                yield frame
+
+    def _run(self, payloads: list[bytes], payload_bytes: int, pause_lsn: int) -> int:
+        """Go through the frames with entries in the chunk; put down their payloads.
+
+        What isn't plainly good is left to `_frame`, which says what it is. The same checks in a
+        loop without calls take a fifth of the time.
+
+        Returns:
+            The largest LSN that they prove durable.
+        """
+        chunk, nonce_check = self._chunk, self._nonce_check
+        shift = self._chunk_offset
+        position, next_lsn = self.offset - shift, self.next_lsn
+        last = len(chunk) - EMPTY_FRAME_BYTES
+        unpack, check_at, offset_bytes = WHOLE_HEAD.unpack_from, _CHECK.unpack_from, _OFFSET.pack
+        proven = 0
+        while position <= last and payload_bytes > 0 and next_lsn <= pause_lsn:
+            length, count, first_lsn, unproven, head_check = unpack(chunk, position)
+            start = position + HEAD_BYTES
+            stop = start + length
+            end = (stop + 4 + ALIGNMENT - 1) & -ALIGNMENT
+            if first_lsn != next_lsn or not 0 < count <= length or end > len(chunk):
+                break
+            seed = crc32(offset_bytes(shift + position), nonce_check)
+            payload = chunk[start:stop]
+            if (
+                crc32(chunk[position : start - 4], seed) != head_check
+                or crc32(payload, head_check) != check_at(chunk, stop)[0]
+            ):
+                break
+            payloads.append(payload)
+            payload_bytes -= length
+            proven = max(proven, first_lsn - unproven)
+            next_lsn += count
+            position = end
+        self.offset, self.next_lsn = shift + position, next_lsn
+        return proven - 1
+
     def _available(self, length: int) -> int:
         """Have that many bytes in the chunk from `offset` on; where in the chunk that is, or -1."""
         position = self.offset - self._chunk_offset
@@ -241,7 +304,7 @@ class FrameReader:
         position = self._available(HEAD_BYTES)
         if position < 0:
             return "the file ends within the head of a frame"
-        length, count, first_lsn, unproven, head_check = _WHOLE_HEAD.unpack_from(
+        length, count, first_lsn, unproven, head_check = WHOLE_HEAD.unpack_from(
             self._chunk, position
         )
         seed = crc32(self.offset.to_bytes(8, "little"), self._nonce_check)
@@ -265,113 +328,6 @@ class FrameReader:
         self.claimed_end = 0
         durable_lsn = first_lsn - 1 - unproven
         return Frame(self.offset, self.offset + size, first_lsn, count, durable_lsn, payload)
-
-
-class Rest(NamedTuple):
-    """What is in a file after the first place that isn't a good frame."""
-
-    used_end: int
-    """After the last good frame, and after the last byte that isn't zero; a multiple of 8."""
-    durable_lsn: int
-    """The largest LSN that a good frame there proves durable; -1 if none does."""
-    sealed: bool
-    frames: int
-
-
-def scan_rest(read: Read, nonce: bytes, start: int, size: int, lsns: range) -> Rest:
-    """Look for good frames, and for the end of what was ever written, after a bad place.
-
-    A frame that ended up behind a hole proves as much as any other. A good frame can begin at any
-    multiple of 8; what to look at is picked by its first LSN, which must be possible in this file:
-    a test of one word, since junk may fill the whole file. What a good head claims is its frame's
-    alone, torn or not, so no byte is looked at twice. Zeros are skipped by comparing memory.
-
-    Args:
-        read: reads from the file: (offset, length).
-        nonce: of the file.
-        start: the bad place, a multiple of 8.
-        size: of the file.
-        lsns: that a frame of this file can have as its first.
-    """
-    used_end, durable_lsn, sealed, frames = start, -1, False, 0
-    for end, frame in search(read, nonce, start, size, lsns):
-        used_end = max(used_end, end)
-        if frame is not None:
-            durable_lsn = max(durable_lsn, frame.durable_lsn)
-            sealed = sealed or frame.count == SEAL
-            frames += 1
-    return Rest(used_end, durable_lsn, sealed, frames)
-
-
-def search(
-    read: Read, nonce: bytes, start: int, size: int, lsns: range
-) -> Iterator[tuple[int, Frame | None]]:
-    """What `scan_rest` finds, one by one.
-
-    Args:
-        read: reads from the file: (offset, length).
-        nonce: of the file.
-        start: where to begin, a multiple of 8.
-        size: of the file.
-        lsns: that a frame of this file can have as its first.
-
-    Yields:
-        Each good frame and where it ends; and with None where something else than zeros ends.
-    """
-    assert start % ALIGNMENT == 0
-    resume = start
-    for offset in range(start, size, CHUNK_BYTES):
-        chunk = read(offset, min(CHUNK_BYTES, size - offset))
-        if chunk == _ZERO_CHUNK[: len(chunk)]:
-            continue
-        yield _aligned(offset + len(chunk.rstrip(b"\0"))), None
-        for index in _plausible(chunk, lsns):
-            candidate = offset + (index - 1) * ALIGNMENT
-            if candidate < resume:
-                continue
-            reader = _reader_at(read, nonce, candidate, size)
-            frame = next(iter(reader), None)
-            if frame is None:
-                claimed = reader.claimed_end if reader.claimed_end <= size else 0
-                if claimed > resume:
-                    # In use, though it ends with zeros: a seal must not go where nobody looks.
-                    resume = claimed
-                    yield claimed, None
-            else:
-                resume = frame.end
-                yield frame.end, frame
-
-
-def frame_at(read: Read, nonce: bytes, offset: int, size: int) -> Frame | None:
-    """The good frame at that place, whatever its LSN, or None.
-
-    Args:
-        read: reads from the file: (offset, length).
-        nonce: of the file.
-        offset: a multiple of 8.
-        size: of the file.
-    """
-    return next(iter(_reader_at(read, nonce, offset, size)), None)
-
-
-def _reader_at(read: Read, nonce: bytes, offset: int, size: int) -> FrameReader:
-    """A reader that takes whatever LSN is there."""
-    head = read(offset, HEAD_BYTES).ljust(HEAD_BYTES, b"\0")
-    first_lsn = _WHOLE_HEAD.unpack(head)[2]
-    return FrameReader(read, nonce, offset, size, first_lsn, chunk_bytes=0)
-
-
-def _plausible(chunk: bytes, lsns: range) -> list[int]:
-    """The indices of the words that may be the first LSN of a frame: its second word."""
-    words: array[int] = array("Q", chunk[: len(chunk) & -ALIGNMENT])
-    if sys.byteorder == "big":
-        words.byteswap()
-    low, high = lsns[0], lsns[-1]
-    return [index for index, word in enumerate(words) if low <= word <= high]
-
-
-def _aligned(offset: int) -> int:
-    return (offset + ALIGNMENT - 1) & -ALIGNMENT
 
 
 def plain_header(header: Any) -> dict[str, Any]:

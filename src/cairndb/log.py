@@ -43,8 +43,8 @@ from cairndb.frame import (
     encode_frame,
     encode_header,
     frame_bytes,
-    search,
 )
+from cairndb.frame_search import search
 from cairndb.publishing import publish
 
 if TYPE_CHECKING:

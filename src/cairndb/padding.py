@@ -23,10 +23,9 @@ from cairndb.frame import (
     HEAD_BYTES,
     SEAL,
     FrameReader,
-    frame_at,
     header_bytes,
-    scan_rest,
 )
+from cairndb.frame_search import frame_at, scan_rest
 from cairndb.identity import NAME
 from cairndb.log import possible_lsns, publication
 

@@ -13,7 +13,8 @@ import errno
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from cairndb.frame import MARK, SEAL, Frame, FrameReader, search
+from cairndb.frame import MARK, SEAL, Frame, FrameReader
+from cairndb.frame_search import search
 from cairndb.log import running_checksum
 
 if TYPE_CHECKING:
