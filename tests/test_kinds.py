@@ -28,6 +28,7 @@ from strategies import (
     Node,
     Point,
     Square,
+    declared_types,
     kind_of,
     roots,
     values_of,
@@ -115,6 +116,31 @@ def test_round_trip(data: st.DataObject) -> None:
         assert value == copied == decoded == again == kind.plain(decoded)
         assert encoded == kind.encode(decoded) == kind.encode(again)
         assert again is not decoded
+
+
+def classes(value: Any) -> Any:
+    """What a value is made of: the classes of its nodes and of what is in them."""
+    if isinstance(value, Record):
+        return type(value), [classes(getattr(value, name)) for name in value.__struct_fields__]
+    if isinstance(value, dict):
+        return type(value), [classes(item) for item in value.values()]
+    return type(value), [classes(item) for item in value] if isinstance(value, list) else ()
+
+
+@settings(suppress_health_check=list(HealthCheck), max_examples=examples(25))
+@given(st.data())
+def test_many_values_are_decoded_as_one_by_one(data: st.DataObject) -> None:
+    """What a load finishes field by field is what `finish` gives for each value alone."""
+    declared = data.draw(declared_types())
+    values = data.draw(st.lists(values_of(declared, nan=False), max_size=4))
+    for guard in (True, False):
+        kind = kind_of(declared, guard=guard)
+        encoded = [kind.encode(kind.copy(value, 0)) for value in values]
+        single = [kind.decode(each) for each in encoded]
+        whole = codec.as_array(b"".join(encoded), len(encoded))
+        together = kind_of(list[declared], guard=guard).decode(whole)  # type: ignore[valid-type]
+        assert together == single
+        assert list(map(classes, together)) == list(map(classes, single))
 
 
 def test_nan_is_a_value() -> None:

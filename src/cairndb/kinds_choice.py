@@ -69,6 +69,13 @@ class UnionKind(Kind):
         """As `Kind.finish` says."""
         return self.by_type[type(value)].finish(value)
 
+    def finish_all(self, values: list[Any]) -> list[Any]:
+        """As `Kind.finish_all` says."""
+        found = set(map(type, values))
+        if len(found) == 1:
+            return self.by_type[found.pop()].finish_all(values)
+        return super().finish_all(values)
+
     def parts(self, data: bytes | Raw) -> Iterator[tuple[Any, Kind, Raw]]:
         """As `Kind.parts` says."""
         for member in self.candidates(data):
@@ -171,9 +178,20 @@ class AnyKind(Kind):
             return self.dict_kind.finish(value)
         if python is list:
             return self.list_kind.finish(value)
-        if python in _ANY_SCALARS or python in _ANY_DECODED:
+        if python in _ANY_PLAIN:
             return value
         raise ValidationError(f"{python.__name__} isn't kept under Any")
+
+    def finish_all(self, values: list[Any]) -> list[Any]:
+        """As `Kind.finish_all` says."""
+        found = set(map(type, values))
+        if found <= _ANY_PLAIN:
+            return values
+        if found == {dict}:
+            return self.dict_kind.finish_all(values)
+        if found == {list}:
+            return self.list_kind.finish_all(values)
+        return super().finish_all(values)
 
     def parts(self, data: bytes | Raw) -> Iterator[tuple[Any, Kind, Raw]]:
         """As `Kind.parts` says."""
@@ -184,6 +202,7 @@ class AnyKind(Kind):
 
 
 _ANY_DECODED = frozenset({str, int, bytes, dt.datetime})
+_ANY_PLAIN = _ANY_SCALARS | _ANY_DECODED
 
 
 def _refuse_any(kind: Kind, value: Any, depth: int) -> Any:

@@ -7,6 +7,9 @@ MERGE, SPLICE or ADD brings, whose lengths are no lengths of the container.
 
 from __future__ import annotations
 
+from collections import deque
+from itertools import chain, islice, repeat
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,6 +24,7 @@ from cairndb.record import (
     GuardedList,
     GuardedSet,
     copy_struct,
+    guarded_all,
     guarded_dict,
     guarded_list,
     guarded_set,
@@ -63,6 +67,14 @@ class RecordKind(FieldsKind):
                 if finished is not part:
                     force_setattr(value, name, finished)
         return value
+
+    def finish_all(self, values: list[Any]) -> list[Any]:
+        """As `Kind.finish_all` says."""
+        for name, _, kind in self.fields.values():
+            if kind.must_finish:
+                parts = kind.finish_all(list(map(attrgetter(name), values)))
+                deque(map(force_setattr, values, repeat(name), parts), maxlen=0)
+        return values
 
 
 class ContainerKind(Kind):
@@ -194,16 +206,23 @@ class DictKind(ContainerKind):
         if self.key.doubtful:
             for key in items:
                 self._check_key(key)
-        if self.value.must_finish:
-            finish = self.value.finish
-            for key, item in items.items():  # values are replaced, no key is added
-                items[key] = finish(item)
+        if items and self.value.must_finish:
+            values = list(items.values())
+            finished = self.value.finish_all(values)
+            if finished is not values:  # records stay who they are
+                items.update(zip(items, finished, strict=True))  # no key is added
         return items
 
     def finish(self, value: Any) -> Any:
         """As `Kind.finish` says."""
         value = self.finish_items(value)
         return guarded_dict(value) if self.guard else value
+
+    def finish_all(self, values: list[Any]) -> list[Any]:
+        """As `Kind.finish_all` says."""
+        if self.key.doubtful or self.value.must_finish:
+            values = list(map(self.finish_items, values))
+        return guarded_all(GuardedDict, dict.update, values) if self.guard else values
 
     def parts(self, data: bytes | Raw) -> Iterator[tuple[Any, Kind, Raw]]:
         """As `Kind.parts` says."""
@@ -250,15 +269,23 @@ class ListKind(ContainerKind):
 
     def finish_items(self, items: Any) -> Any:
         """As `Kind.finish_items` says."""
-        if self.item.must_finish:
-            finish = self.item.finish
-            items[:] = [finish(item) for item in items]
+        if items and self.item.must_finish:
+            items[:] = self.item.finish_all(items)
         return items
 
     def finish(self, value: Any) -> Any:
         """As `Kind.finish` says."""
         value = self.finish_items(value)
         return guarded_list(value) if self.guard else value
+
+    def finish_all(self, values: list[Any]) -> list[Any]:
+        """As `Kind.finish_all` says."""
+        items = list(chain.from_iterable(values)) if self.item.must_finish else []
+        if items:
+            finished = iter(self.item.finish_all(items))
+            for value in values:
+                value[:] = islice(finished, len(value))
+        return guarded_all(GuardedList, list.extend, values) if self.guard else values
 
     def parts(self, data: bytes | Raw) -> Iterator[tuple[Any, Kind, Raw]]:
         """As `Kind.parts` says."""
@@ -305,3 +332,9 @@ class SetKind(ContainerKind):
         """As `Kind.finish` says."""
         value = self.finish_items(value)
         return guarded_set(value) if self.guard else value
+
+    def finish_all(self, values: list[Any]) -> list[Any]:
+        """As `Kind.finish_all` says."""
+        if self.item.doubtful:
+            values = list(map(self.finish_items, values))
+        return guarded_all(GuardedSet, set.update, values) if self.guard else values
