@@ -44,7 +44,7 @@ record codec
 store appender adoption retirement retention
 recovery padding linking chain identity
 log checkpoint
-flusher publishing frame files locks forecast backoff
+flusher publishing frame files locks forecast backoff collector
 errors
 """
 

@@ -16,6 +16,7 @@ import msgspec
 from msgspec.structs import force_setattr
 
 from cairndb import codec
+from cairndb.collector import MUCH_BYTES, paused
 from cairndb.errors import ValidationError
 from cairndb.kinds_base import DEPTH_MAX, NO_STACK, Kind, check_bounds, refuse_depth
 from cairndb.kinds_value import Bounds, FieldsKind, FrozenSetKind
@@ -126,7 +127,10 @@ class ContainerKind(Kind):
             if decoder is None:
                 decoder = msgspec.msgpack.Decoder(self._items_annotation)
                 self._items_decoder = decoder
-            return self.finish_items(decoder.decode(data))
+            if len(memoryview(data)) < MUCH_BYTES:
+                return self.finish_items(decoder.decode(data))
+            with paused():
+                return self.finish_items(decoder.decode(data))
         except (ValueError, TypeError, ValidationError) as error:
             raise self.refusal(data, error) from error
         except RecursionError:

@@ -6,13 +6,12 @@ The one way to start. Nothing here depends on how the last owner ended.
 from __future__ import annotations
 
 import contextlib
-import gc
 import time
 from collections.abc import Callable
 from operator import length_hint
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from cairndb import files, ownership
+from cairndb import collector, files, ownership
 from cairndb.barrier import put_barrier
 from cairndb.conversion import convert
 from cairndb.engine import Engine, now_microseconds
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from cairndb.kinds import Kind
     from cairndb.log import Piece
     from cairndb.patch import Entry, Operation
+    from cairndb.rules import Rules
 
 # Told the bytes read so far, and the bytes there are to read.
 Progress = Callable[[int, int], None]
@@ -136,7 +136,7 @@ class _Fold:
         # A reader shows a part of the log at most, and puts nothing in its place.
         self._keep = until_lsn is None
         self._path = path
-        self._change = change
+        self.change = change
         self.tree = Tree(change.kind)
         self.time = 0
         self._lsn = 0
@@ -154,11 +154,8 @@ class _Fold:
 
     def run(self, source: Store | Reading | Still) -> None:
         """Load and replay everything there is, in the order of the log."""
-        # Nothing that is loaded here is garbage: collections would only look at it in vain.
-        collecting = gc.isenabled()
-        gc.disable()
         try:
-            if self._change.rewrites:
+            if self.change.rewrites:
                 self._run_untyped(source)
             else:
                 self._run_typed(source)
@@ -172,8 +169,6 @@ class _Fold:
             ) from error
         finally:
             self.ended = time.monotonic()
-            if collecting:
-                gc.enable()
 
     def _run_typed(self, source: Store | Reading | Still) -> None:
         started = time.monotonic()
@@ -199,7 +194,7 @@ class _Fold:
         self._lsn = 0
         if self._keep:
             self.before.extend(fold.operations())
-        self.after = convert(fold, self._change, self.tree, self._step)
+        self.after = convert(fold, self.change, self.tree, self._step)
 
     def _operations(self, source: Store | Reading | Still) -> Iterator[Operation]:
         for count, payload in source.checkpoint_frames():
@@ -243,29 +238,47 @@ def read(
     try:
         change = change_from(reading.schema, kind, evolution, directory.path)
         fold = _Fold(change, directory.path, progress, reading.total_bytes, reading.lsn)
-        fold.run(reading)
-        engine = Engine(
-            fold.tree,
-            None,
-            directory,
-            applied_lsn=reading.lsn,
-            time=fold.time,
-            sync_at_commit=True,
-            clock=now_microseconds,
-            rules=rules_of(kind),
-        )
-        engine.derive(strict=False)
+        with collector.settling(reading.total_bytes):
+            fold.run(reading)
+            engine = Engine(
+                fold.tree,
+                None,
+                directory,
+                applied_lsn=reading.lsn,
+                time=fold.time,
+                sync_at_commit=True,
+                clock=now_microseconds,
+                rules=rules_of(kind),
+            )
+            engine.derive(strict=False)
     finally:
         reading.close()
     return Recovered(engine, reading.warnings, None)
 
 
-def _begin_anew(store: Store, change: Change, fold: _Fold) -> None:
+def _start(store: Store, fold: _Fold, rules: Rules | None, *, sync_at_commit: bool) -> Engine:
+    """Bring what is on disk to memory; an engine that goes on from there."""
+    fold.run(store)
+    if fold.change.rewrites:
+        _begin_anew(store, fold)
+    return Engine(
+        fold.tree,
+        store,
+        store.directory,
+        applied_lsn=store.applied_lsn,
+        time=fold.time,
+        sync_at_commit=sync_at_commit,
+        clock=now_microseconds,
+        rules=rules,
+    )
+
+
+def _begin_anew(store: Store, fold: _Fold) -> None:
     """Put the converted state in the place of the old one, under an LSN of its own."""
     if store.tail_missing is not None:
         raise store.tail_missing
     fold.time = max(now_microseconds(), fold.time)
-    versions = {"from": change.stored.version, "to": change.version}
+    versions = {"from": fold.change.stored.version, "to": fold.change.version}
     call = Call("change schema", [], versions)
     put_barrier(store, fold.time, call, before=fold.before, after=fold.after)
     fold.before, fold.after = [], []
@@ -335,20 +348,9 @@ def own(
         stored = schema if store.created else store.stored_schema
         change = change_from(stored, kind, evolution, directory.path)
         fold = _Fold(change, directory.path, progress, store.total_bytes)
-        fold.run(store)
-        if change.rewrites:
-            _begin_anew(store, change, fold)
-        engine = Engine(
-            fold.tree,
-            store,
-            directory,
-            applied_lsn=store.applied_lsn,
-            time=fold.time,
-            sync_at_commit=sync_at_commit,
-            clock=now_microseconds,
-            rules=rules,
-        )
-        load_rate = _derive(engine, store, fold, fold.ended - started)
+        with collector.settling(store.total_bytes):
+            engine = _start(store, fold, rules, sync_at_commit=sync_at_commit)
+            load_rate = _derive(engine, store, fold, fold.ended - started)
         if store.created:
             create_content(engine)
     except BaseException:

@@ -12,9 +12,9 @@ Nothing of this is on disk: at open it is made from the state, by the same funct
 
 from __future__ import annotations
 
-import gc
 from typing import TYPE_CHECKING, Any
 
+from cairndb import collector
 from cairndb import index as indexes
 from cairndb.draft_base import is_draft, path_of, root_of
 from cairndb.errors import ConstraintError
@@ -138,14 +138,8 @@ class Rules:
         """
         self.close()
         top = plain_part(self.declared.root, root)
-        # Nothing that is made here is garbage: collections would only look at it in vain.
-        collecting = gc.isenabled()
-        gc.disable()
-        try:
+        with collector.paused():
             self._build(top, strict=strict)
-        finally:
-            if collecting:
-                gc.enable()
 
     def _build(self, top: Part, *, strict: bool) -> None:
         found, owners = self._found(top)
