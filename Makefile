@@ -6,6 +6,7 @@
 #   make test                      every test but the nightly ones
 #   make nightly                   all of them, with more and longer runs
 #   make bench                     what it costs, beside plain objects and SQLite
+#   make bench-check               this tree against an earlier one: fails if anything is 10 % worse
 #   make bench-restart             killed under full load: predicted against actual time to open
 #   make fuzz                      look for inputs that mislead what reads files (Linux)
 #   make evidence                  the tests once more, and their counts into docs/GUARANTEES.md
@@ -21,7 +22,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 SOURCES := src tests examples benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint evidence fix bench bench-indexes bench-restart fuzz nightly clean
+.PHONY: help demo test check lint evidence fix bench bench-check bench-indexes bench-restart fuzz nightly clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -77,6 +78,9 @@ bench: $(VENV)/.runs
 
 bench-indexes: $(VENV)/.runs
 	$(BIN)/python benchmarks/indexes.py $(ARGUMENTS)
+
+bench-check: $(VENV)/.runs
+	$(BIN)/python benchmarks/check.py $(ARGUMENTS)
 
 bench-restart: $(VENV)/.runs
 	$(BIN)/python benchmarks/restart.py $(ARGUMENTS)
