@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from first import machine
+from machine import machine
 
 import cairndb
 

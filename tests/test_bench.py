@@ -26,18 +26,6 @@ def report_of(name: str, folder: Path, *arguments: str) -> Any:
 
 
 @pytest.mark.process
-def test_every_contender_is_measured(tmp_path: Path) -> None:
-    """Each figure has cairndb, all that can have them the others, and the machine is named."""
-    report = report_of("first.py", tmp_path, "--short", "--rounds", "1", "--accounts", "1000")
-    medians = report["medians"]
-    assert all("cairndb" in by for by in medians.values())
-    alone = {figure for figure, by in medians.items() if "sqlite3" not in by}
-    assert alone == {"replay of the log", 'updates of 1,000 tasks, "commit"'}
-    assert medians['update, "commit"']["raw device"] > 0
-    assert report["machine"]["python"]
-
-
-@pytest.mark.process
 def test_indexes_are_measured(tmp_path: Path) -> None:
     """With none, one and three, as far as there is something to find."""
     small = ("--rounds", "1", "--accounts", "500", "--updates", "50")
