@@ -7,6 +7,7 @@
 #   make nightly                   all of them, with more and longer runs
 #   make bench                     what it costs, beside its peers: a table for docs/benchmarks
 #   make bench-check               this tree against an earlier one: fails if anything is 10 % worse
+#   make bench-steps               where the time of an update, a view and a load goes
 #   make bench-restart             killed under full load: predicted against actual time to open
 #   make fuzz                      look for inputs that mislead what reads files (Linux)
 #   make evidence                  the tests once more, and their counts into docs/GUARANTEES.md
@@ -22,7 +23,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 SOURCES := src tests examples benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint evidence fix bench bench-check bench-indexes bench-restart fuzz nightly clean
+.PHONY: help demo test check lint evidence fix bench bench-check bench-indexes bench-restart bench-steps fuzz nightly clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -88,6 +89,9 @@ bench-indexes: $(VENV)/.runs
 
 bench-check: $(VENV)/.runs
 	$(BIN)/python benchmarks/check.py $(ARGUMENTS)
+
+bench-steps: $(VENV)/.runs
+	$(BIN)/python benchmarks/steps.py $(ARGUMENTS)
 
 bench-restart: $(VENV)/.runs
 	$(BIN)/python benchmarks/restart.py $(ARGUMENTS)

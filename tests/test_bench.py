@@ -44,3 +44,11 @@ def test_openings_after_kills_are_measured(tmp_path: Path) -> None:
     assert setting["figures"]["updates a second"] > 0
     assert setting["figures"]["opening, longest, s"] > 0
     assert report["machine"]["python"]
+
+
+@pytest.mark.process
+def test_steps_are_measured(tmp_path: Path) -> None:
+    """Each step of a view, an update and a load has its time."""
+    steps = report_of("steps.py", tmp_path, "--rounds", "1", "--count", "20")["steps"]
+    assert {each["group"] for each in steps} >= {"view", "update", "drafts", "entry", "load"}
+    assert all(each["least"] <= each["median"] for each in steps)
