@@ -12,8 +12,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT / "benchmarks"))
 
-from check_profile import by_function  # noqa: E402  found by the line above
-from check_verdict import chance_of  # noqa: E402
+from check_figures import Figure  # noqa: E402  found by the line above
+from check_measure import Tree  # noqa: E402
+from check_profile import by_function  # noqa: E402
+from check_verdict import chance_of, judge  # noqa: E402
 
 # Appended to a module: each view costs about three times as much.
 SLOWER = """
@@ -97,6 +99,17 @@ def test_only_the_long_form_needs_a_history(tmp_path: Path, form: str, status: i
     done = check("--tree", str(tmp_path), form)
     assert done.returncode == status
     assert "not a git repository" in done.stderr
+
+
+def test_what_the_tree_alone_cannot_do_fails() -> None:
+    """A figure that the earlier tree hasn't got is left out; one that the tree has lost fails."""
+    figure = Figure("empty view", "view", 1, 1)
+    there = Tree("one", ROOT, ROOT, {figure.name: [1.0]})
+    gone = Tree("other", ROOT, ROOT, notes={figure.name: "it has no views"})
+    assert judge(figure, there, gone, counting=True).broken
+    new = judge(figure, gone, there, counting=True)
+    assert not new.broken
+    assert new.verdict == "left out: it has no views"
 
 
 def test_ratios_on_both_sides_are_chance() -> None:
