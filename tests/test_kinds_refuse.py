@@ -18,6 +18,7 @@ from msgspec import Meta, Raw
 
 from cairndb import codec
 from cairndb.errors import ValidationError
+from cairndb.kinds import DictKind
 from strategies import (
     Circle,
     Color,
@@ -153,6 +154,17 @@ def test_what_copy_refuses(annotation: Any, value: Any, path: str, reason: str) 
 
     assert str(caught.value).startswith(path + ": ")
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(("annotation", "value", "path", "reason"), REFUSED)
+def test_no_short_way_leads_around_copy(
+    annotation: Any, value: Any, path: str, reason: str
+) -> None:
+    """What copying refuses isn't packed by a bulk load either."""
+    del path, reason
+    kind = kind_of(dict[str, list[annotation]])
+    assert isinstance(kind, DictKind)
+    assert kind.pack([value]) is None
 
 
 @pytest.mark.parametrize("annotation", [dict[dt.datetime, int], set[dt.datetime]])

@@ -5,45 +5,39 @@
 - `_removed`: keys of the base that are gone, or stand at the end now, put back.
 - `_added`: keys that aren't in the base, or were removed from it, in the order they came.
 
+A new value stands there encoded, as a `Raw`, where that could be done at once (`kinds_exact`),
+until it is looked at: most never are before the end of the update.
+
 So one key costs the same in a dict of ten and of a million, and the order is the base's without the
 removed, then the added: what a dict does. `clear()` makes the base empty, and keeps the real one
 (`__cairn_base__`) to compare with at the end.
-
-The net effect. A key of the base can stay only if its final place is one that a dict would keep it
-in: the added ones that came back in their old order to the end of what is left did, so they count
-as changed in place. Everything else that was removed is a DELETE, then what is new is one SET, or
-one MERGE for several. Where more was deleted than is left, one SET of the whole dict is weighed
-against that.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from cairndb import codec, draft_base
-from cairndb.draft_base import CLEAN, REMOVED, WRITTEN, written_step
-from cairndb.draft_container import NOTHING, ContainerDraft
+from cairndb import draft_base
+from cairndb.draft_base import CLEAN, REMOVED, WRITTEN
+from cairndb.draft_container import NOTHING
+from cairndb.draft_dict_net import NetDict
 from cairndb.draft_ended import Ended
-from cairndb.draft_merge import MergeArgument
 from cairndb.draft_operators import DictOperators
 from cairndb.draft_views import DictItems, DictKeys, DictValues
-from cairndb.errors import ValidationError
-from cairndb.patch import DELETE, SET, operation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from cairndb.draft_base import Draft
     from cairndb.kinds import DictKind
-from cairndb.patch import Operation
 
 _ABSENT: Any = object()
 
 
-class DictDraft(ContainerDraft, DictOperators):
+class DictDraft(NetDict, DictOperators):
     """A dict of the tree as an update's block sees it: the whole public interface of dict."""
 
-    __slots__ = ("_added", "_backwards", "_base", "_changed", "_holds_nodes", "_length", "_removed")
+    __slots__ = ("_backwards", "_holds_nodes")
 
     def __init__(
         self, kind: DictKind, base: dict[Any, Any], parent: Draft | None, key: Any
@@ -69,9 +63,9 @@ class DictDraft(ContainerDraft, DictOperators):
     def _value(self, key: Any) -> Any:
         base = self._base
         if key not in base or key in self._removed:
-            return self._added[key]
+            return self._looked_at(self._added, key)
         if key in self._changed:
-            return self._changed[key]
+            return self._looked_at(self._changed, key)
         return base[key]
 
     def __getitem__(self, key: Any) -> Any:
@@ -167,12 +161,12 @@ class DictDraft(ContainerDraft, DictOperators):
         kind = self._kind
         if known and self._holds_nodes and value is not None and self._alive(key) is value:
             return  # a draft assigned to where it stands, as `d[k] += …` does
-        if not known:
+        # Bulk loads spend their time here, so for what they assign there are two short ways: the
+        # usual key is taken without a call, the usual record as the bytes that it is stored as.
+        if not known and not (type(key) is str and kind.has_plain_keys and key.isascii()):
             key = draft_base.copied_key(self, kind.key, key)
-        try:  # draft_base.copied, without its call: bulk loads spend their time here
-            value = kind.value.copy(value, self.__cairn_depth__ + 1)
-        except ValidationError as error:
-            raise draft_base.located(error, self, key) from None
+        packed = kind.pack(value) if self.__cairn_depth__ <= kind.pack_depth else None
+        value = draft_base.copied(self, kind.value, value, key) if packed is None else packed
         if in_base:
             self._changed[key] = value
         else:
@@ -277,6 +271,7 @@ class DictDraft(ContainerDraft, DictOperators):
     def __cairn_merged__(self) -> dict[Any, Any]:
         if self.__cairn_state__ == CLEAN:
             return self.__cairn_base__  # type: ignore[no-any-return]  # this draft's base is a dict
+        self._unpack()
         removed = self._removed
         if removed:
             shown = {key: value for key, value in self._base.items() if key not in removed}
@@ -287,102 +282,6 @@ class DictDraft(ContainerDraft, DictOperators):
         for key, child in self._written.items():
             shown[key] = child.__cairn_merged__()
         return shown
-
-    def __cairn_collect__(self, path: list[Any], operations: list[Operation]) -> None:
-        kind = self._kind
-        self._check_length(self._length)
-        if not (self._changed or self._added or self._length != len(self.__cairn_base__)):
-            self._collect_children(path, operations)  # as most dicts: values changed below it
-            return
-        returned, deleted = self._returned()
-        added = {key: value for key, value in self._added.items() if key not in returned}
-        for key, child in self._written.items():
-            if key in added:
-                added[key] = child.__cairn_merged__()
-        merge = MergeArgument(kind)
-        for key in (*self._changed, *returned):
-            self._compare(codec.stored_key(self.__cairn_base__, key), merge)
-        merge.add(added)
-        reformed = self._has_reformed()
-        if reformed or deleted > self._length:
-            # One deletion takes at least its code, its path and a byte of key.
-            least = deleted * (len(codec.encode(path)) + 4)
-            whole = kind.encode(self.__cairn_merged__())
-            if reformed or len(whole) <= least + merge.size:
-                operations.append(operation(SET, path, whole))
-                return
-        self._collect_children(path, operations)
-        if deleted:
-            gone = self._removed if self._base is self.__cairn_base__ else self.__cairn_base__
-            steps = [self._stored_step(key) for key in gone if key not in returned]
-            operations += [operation(DELETE, [*path, step]) for step in steps]
-        merge.emit(path, operations)
-
-    def _collect_children(self, path: list[Any], operations: list[Operation]) -> None:
-        for key, child in self._written.items():
-            if key not in self._changed and key not in self._added:
-                child.__cairn_collect__([*path, self._stored_step(key)], operations)
-
-    def _stored_step(self, key: Any) -> Any:
-        if type(key) is str and self._kind.key.types == (str,):
-            return key  # equal strings have equal bytes: no need to find the one that is stored
-        return written_step(self._kind.key, codec.stored_key(self.__cairn_base__, key))
-
-    def _returned(self) -> tuple[dict[Any, Any], int]:
-        """The added keys that stand where the base had them, and how many keys of it are deleted.
-
-        What stands in front of the added is the base without the removed. So of the removed only
-        those behind all of it can have come back to their place, and only in their old order,
-        before anything that is new.
-        """
-        base = self.__cairn_base__
-        if self._base is not base:
-            removed: Any = base
-            tail = list(base)
-        else:
-            removed = self._removed
-            tail = []
-            if removed and self._added:
-                for key in reversed(base):
-                    if key not in removed:
-                        break
-                    tail.append(key)
-                tail.reverse()
-        returned: dict[Any, Any] = {}
-        rest = iter(tail)
-        for key, value in self._added.items():
-            # `in` walks the iterator on to behind the key: the next one has to come later.
-            if key not in removed or key not in rest or not self._same_key(key):
-                break
-            returned[key] = value
-        return returned, len(removed) - len(returned)
-
-    def _has_reformed(self) -> bool:
-        """Whether a key was put back in other bytes: a patch can't name both, 1.0 and then 1."""
-        if not self._kind.key.ambiguous:
-            return False
-        removed = self._removed if self._base is self.__cairn_base__ else self.__cairn_base__
-        if not removed:
-            return False
-        return any(key in removed and not self._same_key(key) for key in self._added)
-
-    def _same_key(self, key: Any) -> bool:
-        """Whether a key put back has the bytes of the one that the base holds: 1 isn't 1.0."""
-        kind = self._kind.key
-        return not kind.ambiguous or kind.encode(key) == kind.encode(
-            codec.stored_key(self.__cairn_base__, key)
-        )
-
-    def _compare(self, key: Any, merge: MergeArgument) -> None:
-        """Enter a key that is in the base and has a new value, if that differs."""
-        child = self._written.get(key)
-        if child is not None:
-            value = child.__cairn_merged__()
-        else:
-            value = self._added[key] if key in self._added else self._changed[key]
-        encoded = self._kind.value.encode(value)
-        if encoded != self._kind.value.encode(self.__cairn_base__[key]):
-            merge.put(key, encoded)
 
     def _finish(self) -> None:
         self._base = {}

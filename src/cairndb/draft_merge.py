@@ -15,16 +15,18 @@ if TYPE_CHECKING:
 class MergeArgument:
     """The new values of several keys: what is replaced, then what is new."""
 
-    __slots__ = ("_count", "_key", "_kind", "_parts", "size")
+    __slots__ = ("_count", "_key", "_kind", "_parts", "_whole", "size")
 
     def __init__(self, kind: DictKind) -> None:
         self._kind = kind
         self._count = 0
         self._key: Any = None
-        self._parts: list[bytes] = []
+        self._parts: list[bytes | memoryview] = []
+        self._whole = b""  # all of it, while there is but what `add` brought
         self.size = 0  # bytes
 
-    def _append(self, key: Any, count: int, data: bytes) -> None:
+    def _append(self, key: Any, count: int, data: bytes | memoryview) -> None:
+        self._whole = b""
         self._key = key
         self._count += count
         self._parts.append(data)
@@ -38,17 +40,21 @@ class MergeArgument:
         """Many at once: the kind encodes the dict of them without a step of Python for each."""
         if items:
             encoded = self._kind.encode(items)
+            is_all = not self._parts
             header = map_header(len(items))
-            self._append(next(iter(items)), len(items), encoded[len(header) :])
+            # A window, and no copy: a bulk load is large.
+            self._append(next(iter(items)), len(items), memoryview(encoded)[len(header) :])
+            if is_all:
+                self._whole = encoded
 
     def emit(self, path: list[Any], operations: list[Operation]) -> None:
         """Append the operation, if there is anything to say."""
         if self._count == 1:
-            value = self._parts[0][len(self._kind.key.encode(self._key)) :]
+            value = bytes(self._parts[0][len(self._kind.key.encode(self._key)) :])
             step = written_step(self._kind.key, self._key)
             operations.append(operation(SET, [*path, step], value))
         elif self._count:
-            argument = map_header(self._count) + b"".join(self._parts)
+            argument = self._whole or b"".join((map_header(self._count), *self._parts))
             operations.append(operation(MERGE, path, argument))
 
 

@@ -23,7 +23,7 @@ used directly), `must_finish` (decoded values need containers wrapped, or keys j
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Never
+from typing import TYPE_CHECKING, Annotated, Any, Never, get_origin
 
 import msgspec
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from msgspec import Raw
 
     from cairndb.errors import Path
+    from cairndb.kinds_exact import Exact
 
 DEPTH_MAX = codec.DEPTH_MAX
 TOO_DEEP = f"deeper than {DEPTH_MAX} levels below the root (or a cycle)"
@@ -101,6 +102,15 @@ class Kind:
         """Whether this kind itself, apart from its parts, needs `finish` after decoding."""
         del guard
         return False
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether the declaration has bounds of this kind itself."""
+        return get_origin(self.annotation) is Annotated
+
+    def exact(self) -> Exact | None:
+        """How to tell values that can be stored just as they are; None if that takes a `copy`."""
+        return None
 
     def copy(self, value: Any, depth: int) -> Any:
         """A canonical deep copy of what a user gave.

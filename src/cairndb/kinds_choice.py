@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cairndb import codec
 from cairndb.errors import ValidationError
 from cairndb.kinds_base import NO_STACK, Kind
+from cairndb.kinds_exact import Exact, union_of
 from cairndb.kinds_node import DictKind, ListKind
 from cairndb.kinds_scalar import INT_MAX, INT_MIN, ScalarKind, check_text, hint, to_utc
 from cairndb.kinds_value import FieldsKind
@@ -40,6 +41,12 @@ class UnionKind(Kind):
     def children(self) -> Iterable[Kind]:
         """As `Kind.children` says."""
         return self.members
+
+    def exact(self) -> Exact | None:
+        """As `Kind.exact` says."""
+        parts = [member.exact() for member in self.members]
+        known = [part for part in parts if part is not None]
+        return union_of(known) if len(known) == len(parts) else None
 
     def copy(self, value: Any, depth: int) -> Any:
         """As `Kind.copy` says."""
@@ -118,6 +125,10 @@ class AnyKind(Kind):
         """As `Kind.finishes` says."""
         del guard
         return True  # MessagePack's extension types could come out
+
+    def exact(self) -> Exact:
+        """As `Kind.exact` says."""
+        return Exact(_ANY_SCALARS | {str, int, bytes})
 
     def copy(self, value: Any, depth: int) -> Any:
         """As `Kind.copy` says."""

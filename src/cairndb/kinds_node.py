@@ -19,6 +19,8 @@ from cairndb import codec
 from cairndb.collector import MUCH_BYTES, paused
 from cairndb.errors import ValidationError
 from cairndb.kinds_base import DEPTH_MAX, NO_STACK, Kind, check_bounds, refuse_depth
+from cairndb.kinds_exact import Exact, all_of, packer
+from cairndb.kinds_scalar import StrKind
 from cairndb.kinds_value import Bounds, FieldsKind, FrozenSetKind
 from cairndb.record import (
     GuardedDict,
@@ -33,7 +35,7 @@ from cairndb.record import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from msgspec import Raw
 
@@ -145,6 +147,15 @@ class ContainerKind(Kind):
         check_bounds(self.name, self.bounds, length, path)
 
 
+def _pack_nothing(_value: Any) -> None:
+    """Leave every value to `copy`."""
+
+
+_DICTS = frozenset({dict, GuardedDict})
+_LISTS = frozenset({list, GuardedList})
+_PLAIN_KEYS = (frozenset({str}), frozenset({int}), frozenset({bytes}))
+
+
 class DictKind(ContainerKind):
     """A dict."""
 
@@ -155,10 +166,35 @@ class DictKind(ContainerKind):
         super().__init__(name, annotation, items, bounds)
         self.key = key
         self.value = value
+        self.has_plain_keys = isinstance(key, StrKind)  # whatever is ASCII is one
+        # The bytes of a value that can be stored just as it is; for dicts no deeper than this.
+        self.pack: Callable[[Any], Raw | None] = _pack_nothing
+        self.pack_depth = -1
 
     def children(self) -> Iterable[Kind]:
         """As `Kind.children` says."""
         return (self.key, self.value)
+
+    def seal(self, *, guard: bool) -> None:
+        """As `Kind.seal` says."""
+        super().seal(guard=guard)
+        exact = self.value.exact() if self.value.is_node else None
+        if exact is not None:
+            self.pack = packer(exact, self.value.decode)
+            self.pack_depth = DEPTH_MAX - 1 - exact.height
+
+    def exact(self) -> Exact | None:
+        """As `Kind.exact` says; keys are of one type, so that those that are equal are the same."""
+        key, value = self.key.exact(), self.value.exact()
+        if key is None or key.inner is not None or key.types not in _PLAIN_KEYS or value is None:
+            return None
+        keys, values = key.types.issuperset, all_of(value)
+        return Exact(
+            _DICTS,
+            lambda items: keys(map(type, items)) and values(items.values()),
+            1 + value.height,
+            judged=self.is_judged or key.judged or value.judged,
+        )
 
     def finishes(self, *, guard: bool) -> bool:
         """As `Kind.finishes` says."""
@@ -247,6 +283,14 @@ class ListKind(ContainerKind):
     def children(self) -> Iterable[Kind]:
         """As `Kind.children` says."""
         return (self.item,)
+
+    def exact(self) -> Exact | None:
+        """As `Kind.exact` says."""
+        item = self.item.exact()
+        if item is None:
+            return None
+        judged = self.is_judged or item.judged
+        return Exact(_LISTS, all_of(item), 1 + item.height, judged=judged)
 
     def copy(self, value: Any, depth: int) -> Any:
         """As `Kind.copy` says."""

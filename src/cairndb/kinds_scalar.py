@@ -21,6 +21,7 @@ from typing import Any
 
 from cairndb.errors import ValidationError
 from cairndb.kinds_base import Kind
+from cairndb.kinds_exact import Exact
 from cairndb.record import unwrap
 
 INT_MIN = -(2**63)
@@ -44,6 +45,12 @@ class ScalarKind(Kind):
         if type(self).copy is ScalarKind.copy:
             self.trivial = python
 
+    def exact(self) -> Exact | None:
+        """As `Kind.exact` says."""
+        if self.trivial is None:
+            return None
+        return Exact(frozenset({self.trivial}), judged=self.is_judged)
+
     def copy(self, value: Any, depth: int) -> Any:
         """As `Kind.copy` says."""
         del depth
@@ -64,6 +71,10 @@ class IntKind(ScalarKind):
 
     def __init__(self, name: str, annotation: Any) -> None:
         super().__init__(name, annotation, int)
+
+    def exact(self) -> Exact:
+        """As `Kind.exact` says; the encoder refuses what is out of range."""
+        return Exact(frozenset({int}), judged=self.is_judged)
 
     def copy(self, value: Any, depth: int) -> Any:
         """As `Kind.copy` says."""
@@ -116,6 +127,10 @@ class StrKind(ScalarKind):
     def __init__(self, name: str, annotation: Any) -> None:
         super().__init__(name, annotation, str)
 
+    def exact(self) -> Exact:
+        """As `Kind.exact` says; the encoder refuses surrogates."""
+        return Exact(frozenset({str}), judged=self.is_judged)
+
     def copy(self, value: Any, depth: int) -> Any:
         """As `Kind.copy` says."""
         del depth
@@ -148,6 +163,11 @@ class LiteralKind(Kind):
         self._allowed = {(type(value), value) for value in values}
         self.ambiguous = len(set(values)) < len(values)  # Literal[1, True]
 
+    def exact(self) -> Exact:
+        """As `Kind.exact` says."""
+        allowed = self._allowed
+        return Exact(frozenset(self.types), lambda value: (type(value), value) in allowed)
+
     def copy(self, value: Any, depth: int) -> Any:
         """As `Kind.copy` says."""
         del depth
@@ -163,6 +183,10 @@ class DateTimeKind(ScalarKind):
 
     def __init__(self, name: str, annotation: Any) -> None:
         super().__init__(name, annotation, dt.datetime)
+
+    def exact(self) -> Exact:
+        """As `Kind.exact` says."""
+        return Exact(frozenset({dt.datetime}), _is_stored_datetime, judged=self.is_judged)
 
     def copy(self, value: Any, depth: int) -> Any:
         """As `Kind.copy` says."""
@@ -180,6 +204,10 @@ class TimeKind(ScalarKind):
     def __init__(self, name: str, annotation: Any, *, is_key: bool) -> None:
         super().__init__(name, annotation, dt.time)
         self.doubtful = is_key
+
+    def exact(self) -> Exact:
+        """As `Kind.exact` says."""
+        return Exact(frozenset({dt.time}), _is_naive_time, judged=self.is_judged)
 
     def copy(self, value: Any, depth: int) -> Any:
         """As `Kind.copy` says."""
@@ -199,6 +227,14 @@ class TimeKind(ScalarKind):
             raise ValidationError("the offset of a time must be whole minutes")
         zone = dt.UTC if not offset else dt.timezone(offset)
         return value.replace(tzinfo=zone, fold=0)
+
+
+def _is_stored_datetime(value: dt.datetime) -> bool:
+    return (value.tzinfo is None or value.tzinfo is dt.UTC) and not value.fold
+
+
+def _is_naive_time(value: dt.time) -> bool:
+    return value.tzinfo is None and not value.fold
 
 
 def to_utc(value: dt.datetime) -> dt.datetime:

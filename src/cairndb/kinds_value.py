@@ -7,18 +7,19 @@ and a change is a new value.
 
 from __future__ import annotations
 
-from operator import is_
+from operator import attrgetter, is_
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from msgspec.structs import force_setattr
+from msgspec.structs import astuple, force_setattr
 
 from cairndb import codec
 from cairndb.errors import ValidationError
 from cairndb.kinds_base import DEPTH_MAX, NO_STACK, Kind, check_bounds, refuse_depth
+from cairndb.kinds_exact import Exact, all_of, each_of
 from cairndb.record import copy_struct
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from msgspec import Raw
 
@@ -56,6 +57,7 @@ class FieldsKind(Kind):
         self.by_encode_name: dict[str, Field] = {}
         self.defaults: dict[str, Callable[[], Any]] = {}
         """What makes the default of a field that has one, by its stored name."""
+        self._is_asked = False  # `exact` is under way
         self._copies: list[tuple[str, type | None, Callable[[Any, int], Any]]] = []
 
     def add_field(self, field: Field) -> None:
@@ -72,6 +74,23 @@ class FieldsKind(Kind):
     def children(self) -> Iterable[Kind]:
         """As `Kind.children` says."""
         return [field.kind for field in self.fields.values()]
+
+    def exact(self) -> Exact | None:
+        """As `Kind.exact` says; None of a type that contains itself, whose height has no limit."""
+        if self._is_asked:
+            return None
+        self._is_asked = True
+        parts = [field.kind.exact() for field in self.fields.values()]
+        self._is_asked = False
+        known = [part for part in parts if part is not None]
+        if len(known) < len(parts):
+            return None
+        return Exact(
+            frozenset({self.cls}),
+            each_of(_getter(self.cls, tuple(self.fields)), known),
+            1 + max((part.height for part in known), default=0),
+            judged=hasattr(self.cls, "__post_init__") or any(part.judged for part in known),
+        )
 
     def prepare(self, value: Any) -> Any:
         """As `Kind.prepare` says."""
@@ -107,6 +126,15 @@ class FieldsKind(Kind):
         except RecursionError:
             raise ValidationError(NO_STACK) from None
         return changed
+
+
+def _getter(cls: type, names: tuple[str, ...]) -> Callable[[Any], Sequence[Any]]:
+    """What gives the fields of an instance, in order."""
+    if getattr(cls, "__struct_fields__", None) == names:
+        return astuple
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda value: [getattr(value, name) for name in names]
 
 
 class ValueKind(FieldsKind):
@@ -153,6 +181,19 @@ class TupleKind(Kind):
     def children(self) -> Iterable[Kind]:
         """As `Kind.children` says."""
         return self.items
+
+    def exact(self) -> Exact | None:
+        """As `Kind.exact` says."""
+        parts = [item.exact() for item in self.items]
+        known = [part for part in parts if part is not None]
+        if len(known) < len(parts):
+            return None
+        return Exact(
+            frozenset({tuple}),
+            each_of(tuple, known),
+            1 + max((part.height for part in known), default=0),
+            judged=any(part.judged for part in known),
+        )
 
     def _kinds(self, value: tuple[Any, ...] | list[Any]) -> Iterable[Kind]:
         if len(value) != len(self.items):
@@ -205,6 +246,14 @@ class VarTupleKind(TupleKind):
     def __init__(self, name: str, annotation: Any, item: Kind, bounds: Bounds) -> None:
         super().__init__(name, annotation, (item,))
         self.bounds = bounds
+
+    def exact(self) -> Exact | None:
+        """As `Kind.exact` says."""
+        item = self.items[0].exact()
+        if item is None:
+            return None
+        judged = self.is_judged or item.judged
+        return Exact(frozenset({tuple}), all_of(item), 1 + item.height, judged=judged)
 
     def _kinds(self, value: tuple[Any, ...] | list[Any]) -> Iterable[Kind]:
         return self.items * len(value)
