@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -234,6 +235,28 @@ def test_an_unclosed_database_warns_and_lets_go(path: Path) -> None:
     with pytest.warns(ResourceWarning, match="unclosed"):
         databases.clear()
     cairndb.open(path, Bank).close()
+
+
+LEFT_OPEN = """
+import sys
+import cairndb
+
+db = cairndb.open(sys.argv[1])
+with db.update() as root:
+    root["acknowledged"] = "yes"
+db._housekeeper._checkpoints._mutex.acquire()  # as a thread that was ended
+"""
+
+
+@pytest.mark.process
+def test_a_program_that_closes_nothing_ends(path: Path) -> None:
+    """What a thread of the background had taken when the interpreter ended it isn't waited for."""
+    done = subprocess.run(
+        [sys.executable, "-c", LEFT_OPEN, path], check=False, capture_output=True, timeout=30
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    with cairndb.open(path) as db, db.view() as root:
+        assert root == {"acknowledged": "yes"}
 
 
 @pytest.mark.process

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 import weakref
 from typing import (
@@ -293,7 +294,10 @@ class Database(Watching, Generic[R]):
             warnings.warn(
                 f"unclosed database {self.path}", ResourceWarning, source=self, stacklevel=2
             )
-            self.close()
+            # The interpreter ends its background threads wherever they are, and what they had
+            # taken stays so: closing would wait for it. The system closes the files.
+            if not sys.is_finalizing():
+                self.close()
 
     def __repr__(self) -> str:
         state = "closed" if self._engine.closed else f"at LSN {self.lsn}"
