@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from cairndb.errors import CairnError, CorruptError, UsageError
-from cairndb.frame import HEAD_BYTES, FrameReader
+from cairndb.frame import FrameReader
 from cairndb.log import parse_segment_name, publication, read_segment
 from cairndb.recovery import verify
 from cairndb.store import Store, StoreOptions
@@ -121,7 +121,7 @@ def sample_of(files: Files, submitted: list[bytes]) -> Sample:
     frames = [
         FrameMap(
             frame.offset,
-            frame.offset + HEAD_BYTES + len(frame.payload) + 4,
+            frame.content_end,
             frame.first_lsn,
             frame.entries,
             frame.durable_lsn,
@@ -173,7 +173,7 @@ def workload(world: World, ledger: Ledger, moments: list[Files], seeds: str) -> 
     first.write()
     remember()
     second = Session(world, ledger, f"{seeds}b")  # rewrites the tail
-    second.commit(30)
+    second.commit(90)
     second.store.mark()
     second.append(12)
     second.write()  # superseded, in a segment that isn't

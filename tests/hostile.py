@@ -24,7 +24,8 @@ from cairndb.checkpoint import CheckpointHeader, checkpoint_name
 from cairndb.checkpointer import make_checkpoint
 from cairndb.errors import CairnError, DatabaseLocked, ValidationError
 from cairndb.fold import Fold
-from cairndb.frame import SEAL, FrameReader, decode_header, encode_frame, encode_header
+from cairndb.frame import SEAL, FrameReader, encode_frame
+from cairndb.frame_header import decode_header, encode_header
 from cairndb.frame_search import scan_rest
 from cairndb.housekeeper import read_report
 from cairndb.identity import MAGIC as IDENTITY_MAGIC

@@ -10,7 +10,7 @@ from cairndb import chain, chain_newest, frame, store
 from cairndb.appender import Appender, Batch
 from cairndb.checkpoint import Checkpoint
 from cairndb.errors import CorruptError
-from cairndb.frame import HEAD_BYTES, SEAL, Frame, FrameReader, frame_bytes
+from cairndb.frame import SEAL, Frame, FrameReader
 from cairndb.frame_search import Rest
 from cairndb.log import LiveSegment
 from cairndb.store import Store
@@ -98,6 +98,9 @@ def rotate_unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # In the engine: what is on disk
 
+SMALL_FIELDS = 8
+LARGE_FIELDS = 20
+
 
 def patch_checksum(changed: Callable[[bytes, int], int]) -> Plant:
     """Frames and headers have another checksum, in writing and in reading."""
@@ -110,12 +113,14 @@ def patch_checksum(changed: Callable[[bytes, int], int]) -> Plant:
 
 def without_length(data: bytes, start: int) -> int:
     """The head's checksum leaves its length out."""
-    return zlib.crc32(data[4:] if len(data) == HEAD_BYTES - 4 else data, start)
+    if len(data) == SMALL_FIELDS:
+        return zlib.crc32(data[:4] + data[6:], start)
+    return zlib.crc32(data[:8] + data[12:] if len(data) == LARGE_FIELDS else data, start)
 
 
 def without_place(data: bytes, start: int) -> int:
-    """A frame's checksum isn't tied to the file and the offset, whose 8 bytes begin it."""
-    return 0 if len(data) == 8 else zlib.crc32(data, start)
+    """A frame's checksum isn't tied to the file and the offset, from which its fields' begins."""
+    return zlib.crc32(data, 0 if len(data) in {SMALL_FIELDS, LARGE_FIELDS} else start)
 
 
 def trust_size(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,12 +131,15 @@ def trust_size(monkeypatch: pytest.MonkeyPatch) -> None:
         found = read(self)
         if found != "the checksum of a frame is wrong":
             return found
-        begin = self._available(HEAD_BYTES)
-        length, count, first, unproven, _ = frame.WHOLE_HEAD.unpack_from(self._chunk, begin)
-        begin = self._available(frame_bytes(length)) + HEAD_BYTES
-        payload = self._chunk[begin : begin + length]
-        end = self.offset + frame_bytes(length)
-        return Frame(self.offset, end, first, count, first - 1 - unproven, payload)
+        head = self._head()
+        assert head is not None
+        begin = self._available(head.size + head.length) + head.size
+        payload = self._chunk[begin : begin + head.length]
+        content_end = self.offset + head.size + head.length
+        first_lsn = frame.nearest_lsn(head.first, self.next_lsn)
+        durable_lsn = first_lsn - 1 - head.unproven if head.unproven >= 0 else -1
+        end = self.claimed_end
+        return Frame(self.offset, end, first_lsn, head.count, durable_lsn, payload, content_end)
 
     monkeypatch.setattr(FrameReader, "_frame", trusting)
 

@@ -98,7 +98,7 @@ def test_an_empty_state_is_a_checkpoint_too() -> None:
     writer = Writer(SimulatedDirectory(world), "c", HEADER)
     writer.finish()
     assert opened(content_of(world, "c")).verify() == 0
-    assert writer.bytes_written == 4096 + 32
+    assert writer.bytes_written == 4096 + 16
 
 
 def test_a_checkpoint_that_isnt_whole_is_refused() -> None:
@@ -113,7 +113,7 @@ def test_a_checkpoint_that_isnt_whole_is_refused() -> None:
         opened(whole + bytes(8)).verify()
     changed = bytearray(whole)
     changed[5000] ^= 1
-    with pytest.raises(CorruptError, match="at byte 4144: the checksum of a frame is wrong"):
+    with pytest.raises(CorruptError, match="at byte 4128: the checksum of a frame is wrong"):
         opened(bytes(changed)).verify()
 
 
@@ -121,7 +121,7 @@ def test_a_checkpoint_without_a_frame_in_the_middle_is_refused() -> None:
     """Frames are tied to their places and numbered."""
     whole = content_of(*written())
     with pytest.raises(CorruptError):
-        opened(whole[:4096] + whole[4096 + 48 :]).verify()
+        opened(whole[:4096] + whole[4096 + 32 :]).verify()
 
 
 def test_a_checkpoint_under_another_name_is_refused() -> None:

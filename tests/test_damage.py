@@ -10,7 +10,7 @@ import pytest
 
 from cairndb.checkpoint import checkpoint_name
 from cairndb.errors import CorruptError
-from cairndb.frame import header_bytes
+from cairndb.frame_header import header_bytes
 from cairndb.log import parse_segment_name, segment_name
 from crashing import Ledger, Session
 from damaging import (
@@ -249,9 +249,9 @@ def unseen(base: Sample) -> Iterator[tuple[str, range]]:
 
     What was superseded up to its seal, and in the newest segment what nothing proves, and its room.
     """
-    yield segment_name(7, 1), range(4136, 4280)  # the tail after LSN 8, which was written again
-    yield segment_name(11, 2), range(4096, 4136)
-    yield segment_name(11, 3), range(4096, 4136)
+    yield segment_name(7, 1), range(4128, 4240)  # the tail after LSN 8, which was written again
+    yield segment_name(11, 2), range(4096, 4128)
+    yield segment_name(11, 3), range(4096, 4128)
     unproven = next(f for f in reversed(base.frames) if not f.entries or f is base.frames[-1])
     yield base.newest, range(unproven.offset, len(base.files[base.newest]))
 
@@ -279,7 +279,7 @@ def test_a_missing_seal_is_found() -> None:
     base = sample(marked=True)
     name = segment_name(8, 2)
     content = base.files[name]
-    for damaged in (content[:-32], flipped(content, len(content) - 20, 3)):
+    for damaged in (content[:-16], flipped(content, len(content) - 10, 3)):
         (found,) = findings(base.with_file(name, damaged))
         assert "seal" in found.reason
     (found,) = findings(base.with_file(name, content + b"\1"))

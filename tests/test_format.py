@@ -22,6 +22,7 @@ from cairndb.store import Store, StoreOptions
 from crashing import FINGERPRINT, SCHEMA, Nonces
 from simulated import SimulatedDirectory, World
 
+SEAL = -1
 GOLDEN = Path(__file__).parent / "golden" / "version-1"
 
 
@@ -48,40 +49,45 @@ class Frame(NamedTuple):
     end: int
     count: int  # type: ignore[assignment]  # hides tuple.count, which nobody needs
     first: int
-    durable: int
+    durable: int | None
     payload: bytes
 
 
-def read_frame(data: bytes, offset: int, nonce: bytes) -> Frame | None:
-    """As "Frames" says; None if it isn't good."""
-    if len(data) < offset + 24:
+def read_frame(data: bytes, offset: int, nonce: bytes, lsn: int) -> Frame | None:
+    """As "Frames" says, of the LSN that is next; None if it isn't good."""
+    if len(data) < offset + 28:
+        data = data.ljust(offset + 28, b"\0")
+    check, first, length, count, unproven = struct.unpack_from("<IIHBB", data, offset)
+    end, width, seal, unsaid = offset + 12, 3, 0xFF, 0xFF
+    if length == 0xFFFF:
+        length, count, unproven = struct.unpack_from("<III", data, offset + 12)
+        end, width, seal, unsaid = offset + 24, 4, 0xFFFFFFFF, 0xFFFFFFFF
+    head_check = crc32(data[offset + 4 : end], crc32(nonce) ^ offset // 8)
+    if int.from_bytes(data[end : end + width], "little") != head_check % 256**width:
         return None
-    length, count, first, unproven, head_check = struct.unpack_from("<IIQII", data, offset)
-    seed = crc32(nonce + struct.pack("<Q", offset))
-    payload = data[offset + 24 : offset + 24 + length]
-    if crc32(data[offset : offset + 20], seed) != head_check or len(payload) < length:
+    payload = data[end + width : end + width + length]
+    if len(payload) < length or crc32(payload, head_check) != check or first != lsn % 2**32:
         return None
-    if data[offset + 24 + length :][:4] != struct.pack("<I", crc32(payload, head_check)):
-        return None
-    end = -(-(offset + 28 + length) // 8) * 8
-    return Frame(end, count, first, first - 1 - unproven, payload)
+    durable = None if unproven == unsaid else lsn - 1 - unproven
+    end = -(-(end + width + length) // 8) * 8
+    return Frame(end, SEAL if count == seal else count, lsn, durable, payload)
 
 
 def read_frames(data: bytes, header: Header, end: int, first: int) -> Iterator[Frame]:
     """The good frames from the header to an end, or as far as they go."""
     offset = header.begin
     while offset < end:
-        frame = read_frame(data, offset, header.fields["nonce"])
-        if frame is None or frame.first != first:
+        frame = read_frame(data, offset, header.fields["nonce"], first)
+        if frame is None:
             return
         offset = frame.end
-        first += 0 if frame.count == 0xFFFFFFFF else frame.count
+        first += 0 if frame.count == SEAL else frame.count
         yield frame
 
 
 def values(frame: Frame) -> list[Any]:
     """The entries or operations of a frame."""
-    if frame.count in {0, 0xFFFFFFFF}:
+    if frame.count in {0, SEAL}:
         return []
     payload = b"\xdd" + struct.pack(">I", frame.count) + frame.payload
     decoded: list[Any] = msgspec.msgpack.decode(payload)
@@ -94,7 +100,7 @@ def read_database(files: dict[str, bytes]) -> tuple[int, list[Any], list[Any]]:
     name = max(name for name in files if re.fullmatch(r"checkpoint-\d{20}\.ckpt", name))
     base = read_header(files[name], b"\x89CAIRNC\n")
     frames = list(read_frames(files[name], base, len(files[name]), 1))
-    assert (frames[-1].count, frames[-1].end) == (0xFFFFFFFF, len(files[name]))
+    assert (frames[-1].count, frames[-1].end) == (SEAL, len(files[name]))
     operations = [value for frame in frames for value in values(frame)]
     assert frames[-1].first == len(operations) + 1
 
@@ -118,8 +124,10 @@ def read_database(files: dict[str, bytes]) -> tuple[int, list[Any], list[Any]]:
 
 
 TIME = 1_700_000_000_000_000
-ENTRIES: list[Any] = [
-    [TIME, [[0, [], {"name": "", "tags": [], "books": {}, "flags": []}]]],
+FIRST: Any = [TIME, [[0, [], {"name": "", "tags": [], "books": {}, "flags": []}]]]
+# So many in one frame that it is a large one.
+MANY: list[Any] = [[TIME, [[0, ["name"], str(number)]]] for number in range(255)]
+REST: list[Any] = [
     [TIME + 1, [[0, ["name"], "Ann"]], ["rename", ["Ann"], {"loud": True}]],
     [TIME + 2, [[5, ["books"], {"a": 1, "b": 2.5}]]],
     [TIME + 2, [[0, ["books", "c"], None], [1, ["books", "a"], None]]],
@@ -127,6 +135,8 @@ ENTRIES: list[Any] = [
     [TIME + 4, [[4, ["flags"], [1]], [2, ["tags"], [1, 1, []]]]],
     [TIME + 5, [[0, ["tags", 0], "first"]]],
 ]
+ENTRIES = [FIRST, *MANY, *REST]
+BASE_LSN = 260
 OPERATIONS: list[Any] = [
     [0, [], {"name": "Ann", "tags": [], "books": {}, "flags": [1, "s", True]}],
     [5, ["books"], {"b": 2.5, "c": None}],
@@ -134,14 +144,14 @@ OPERATIONS: list[Any] = [
 ]
 
 
-def open_golden(world: World, seed: str) -> Store:
+def open_golden(world: World, seed: str, segment_bytes: int) -> Store:
     """An owner whose files are the same in every run."""
     return Store.open(
         SimulatedDirectory(world),
         schema=SCHEMA,
         fingerprint=FINGERPRINT,
         create=True,
-        options=StoreOptions(4096 + 1024, 4096 + 1024, Nonces(seed)),
+        options=StoreOptions(segment_bytes, 4096 + 1024, Nonces(seed)),
         clock=lambda: TIME,
     )
 
@@ -157,14 +167,15 @@ def commit(store: Store, *entries: Any) -> None:
 
 
 def golden_files() -> dict[str, bytes]:
-    """A database with everything: two owners, a checkpoint, a mark, seals, a rewritten tail."""
+    """Two owners, a checkpoint, a large frame, a mark, seals, a rewritten tail."""
     world = World()
-    store = open_golden(world, "golden 1")
-    commit(store, ENTRIES[0])
-    commit(store, ENTRIES[1])
+    store = open_golden(world, "golden 1", 4096 + 24576)
+    commit(store, FIRST)
+    commit(store, *MANY)
+    commit(store, REST[0])
     store.mark()
-    commit(store, ENTRIES[2], ENTRIES[3])
-    commit(store, ENTRIES[4])
+    commit(store, REST[1], REST[2])
+    commit(store, REST[3])
     store.seal()
     reading = read_chain(SimulatedDirectory(world), end_lsn=store.sealed_lsn)
     header = CheckpointHeader(
@@ -182,13 +193,13 @@ def golden_files() -> dict[str, bytes]:
     writer.write(2, b"".join(map(msgspec.msgpack.encode, OPERATIONS[1:])))
     writer.finish()
     reading.close()
-    store.check_checkpoint(temporary, 5)
+    store.check_checkpoint(temporary, BASE_LSN)
     store.adopt(temporary)
-    commit(store, ENTRIES[5])
-    second = open_golden(world, "golden 2")
+    commit(store, REST[4])
+    second = open_golden(world, "golden 2", 4096 + 1024)
     second.start()
     second.rotate(200)
-    commit(second, ENTRIES[6])
+    commit(second, REST[5])
     second.mark()
     return {name: world.inodes[number].cache for name, number in world.names.items()}
 
@@ -218,8 +229,8 @@ def test_the_golden_files_are_read() -> None:
     payload = b"".join(piece.payload for piece in reading.log_frames())
     operations = b"".join(payload for _, payload in reading.checkpoint_frames())
 
-    assert (reading.base_lsn, reading.lsn) == (5, 7)
-    assert payload == b"".join(map(msgspec.msgpack.encode, ENTRIES[5:]))
+    assert (reading.base_lsn, reading.lsn) == (BASE_LSN, len(ENTRIES))
+    assert payload == b"".join(map(msgspec.msgpack.encode, REST[4:]))
     assert operations == b"".join(map(msgspec.msgpack.encode, OPERATIONS))
     assert reading.running == crc32(b"".join(map(msgspec.msgpack.encode, ENTRIES)))
     assert (reading.schema, reading.fingerprint) == (SCHEMA, FINGERPRINT)
@@ -227,12 +238,12 @@ def test_the_golden_files_are_read() -> None:
 
 def test_a_reader_by_the_document_finds_the_same() -> None:
     """FORMAT.md is enough: it shares no code with the library."""
-    assert read_database(stored_files()) == (5, OPERATIONS, ENTRIES[5:])
+    assert read_database(stored_files()) == (BASE_LSN, OPERATIONS, REST[4:])
 
 
 @pytest.mark.parametrize(
     "words",
-    ["CAIRND", "CAIRNL", "CAIRNC", "predecessor_end", "head_check", "unproven", "FFFFFFFF"],
+    ["CAIRND", "CAIRNL", "CAIRNC", "predecessor_end", "head_check", "unproven", "FFFF"],
 )
 def test_the_document_names_what_there_is(words: str) -> None:
     """A rename in the code that isn't one in the document shows here."""

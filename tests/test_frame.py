@@ -12,15 +12,16 @@ from hypothesis import strategies as st
 from cairndb.errors import CairnError, CorruptError
 from cairndb.frame import (
     HEAD_BYTES,
+    LARGE_HEAD_BYTES,
     MARK,
     SEAL,
+    UNSAID,
     Frame,
     FrameReader,
-    decode_header,
     encode_frame,
-    encode_header,
     frame_bytes,
 )
+from cairndb.frame_header import decode_header, encode_header
 from cairndb.frame_search import Rest, frame_at, scan_rest
 
 NONCE = bytes(range(16))
@@ -64,7 +65,7 @@ def test_frames_come_back(payloads: list[bytes], chunk_bytes: int) -> None:
     frames = read(frames_of(payloads) + bytes(40), chunk_bytes=chunk_bytes)
 
     assert [frame.payload for frame in frames] == payloads
-    assert all(frame.end - frame.offset == frame_bytes(len(frame.payload)) for frame in frames)
+    assert all(f.end - f.offset == frame_bytes(len(f.payload), f.count) for f in frames)
     assert all(frame.durable_lsn == frame.first_lsn - 1 for frame in frames)
 
 
@@ -77,14 +78,14 @@ def test_every_changed_bit_is_noticed(payloads: list[bytes], data: st.DataObject
     bad[index] ^= 1 << data.draw(st.integers(0, 7))
     frames = read(good)
     (hit,) = [n for n, frame in enumerate(frames) if frame.offset <= index < frame.end]
-    if index < frames[hit].offset + HEAD_BYTES + len(payloads[hit]) + 4:
+    if index < frames[hit].content_end:
         assert read(bytes(bad)) == frames[:hit]
 
 
 def test_a_cut_frame_is_no_frame() -> None:
     """However many bytes are there, but for missing padding."""
     good = frames_of([b"hello"])
-    for length in range(HEAD_BYTES + 5 + 4):
+    for length in range(HEAD_BYTES + 5):
         assert read(good[:length]) == []
 
 
@@ -92,10 +93,11 @@ def test_a_frame_is_good_in_its_place_only() -> None:
     """Moved by 8 bytes, or under another nonce, it doesn't verify; nor does its payload alone."""
     good = frames_of([b"hello"])
 
-    assert frame_at(Bytes(bytes(8) + good), NONCE, 8, 999) is None
+    assert frame_at(Bytes(bytes(8) + good), NONCE, 8, 999, range(1, 99)) is None
     assert read(good, nonce=bytes(16)) == []
     moved = encode_frame(NONCE, 8, 1, 1, b"hello", 0)
-    assert read(good[:HEAD_BYTES] + moved[HEAD_BYTES:]) == []
+    assert read(moved[:4] + good[4:HEAD_BYTES] + moved[HEAD_BYTES:]) == []
+    assert read(good[:4] + moved[4:HEAD_BYTES] + good[HEAD_BYTES:]) == []
 
 
 def test_the_reader_says_what_is_there_instead() -> None:
@@ -107,7 +109,7 @@ def test_the_reader_says_what_is_there_instead() -> None:
         b"": "",
         b"short": "ends within the head",
         frames_of([b"five"], first_lsn=5, offset=len(data)): "LSN 5 where 3",
-        frames_of([b"three"], first_lsn=3, offset=len(data))[:-16]: "ends within a frame",
+        frames_of([b"three"], first_lsn=3, offset=len(data))[:-8]: "ends within a frame",
     }
     for rest, reason in cases.items():
         reader = FrameReader(Bytes(data + rest), NONCE, 0, len(data + rest), 1)
@@ -174,8 +176,8 @@ def test_merged_frames_are_the_same_frames(
 
 def test_an_empty_frame_takes_no_lsn() -> None:
     """A mark and a seal carry what is durable, and nothing else."""
-    data = encode_frame(NONCE, 0, 8, MARK, b"", 5) + encode_frame(NONCE, 32, 8, SEAL, b"", 7)
-    mark, seal = FrameReader(Bytes(data), NONCE, 0, 64, 8)
+    data = encode_frame(NONCE, 0, 8, MARK, b"", 5) + encode_frame(NONCE, 16, 8, SEAL, b"", 7)
+    mark, seal = FrameReader(Bytes(data), NONCE, 0, 32, 8)
 
     assert (mark.durable_lsn, mark.entries) == (5, 0)
     assert (seal.durable_lsn, seal.entries, seal.count) == (7, 0, SEAL)
@@ -193,11 +195,60 @@ def test_good_frames_behind_a_bad_place_are_found(junk: bytes) -> None:
     assert rest == Rest(len(data), 17, sealed=True, frames=2)
 
 
+@pytest.mark.parametrize("lsn", [1, 2**32 - 1, 2**32, 2**61])
+@pytest.mark.parametrize(
+    ("payload_bytes", "count", "unproven"),
+    [(1, 1, 0), (65534, 254, 254), (65535, 1, 0), (300, 255, 0), (1, 1, 255), (0, MARK, 255)],
+)
+def test_a_frame_is_as_large_as_it_must_be(
+    lsn: int, payload_bytes: int, count: int, unproven: int
+) -> None:
+    """Whatever doesn't fit the fields of a small frame comes back from a large one; at any LSN."""
+    first_lsn, payload = lsn + unproven, b"x" * payload_bytes
+    data = encode_frame(NONCE, 16, first_lsn, count, payload, lsn - 1)
+    reader = FrameReader(Bytes(bytes(16) + data), NONCE, 16, 16 + len(data), first_lsn)
+    end = 16 + len(data)
+
+    (frame,) = reader
+
+    small = (payload_bytes, count, unproven) in {(1, 1, 0), (65534, 254, 254)}
+    content_end = 16 + payload_bytes + (HEAD_BYTES if small else LARGE_HEAD_BYTES)
+    assert frame == Frame(16, end, first_lsn, count, lsn - 1, payload, content_end)
+    assert len(data) == frame_bytes(payload_bytes, count, unproven)
+    found = scan_rest(Bytes(bytes(16) + data), NONCE, 0, end, range(max(lsn - 9, 1), lsn + 999))
+    assert (found.frames, found.durable_lsn) == (1, lsn - 1)
+
+
+@pytest.mark.parametrize("count", [1, 300])
+def test_a_frame_needs_not_say_what_is_durable(count: int) -> None:
+    """Then it proves nothing, and is as long as if nothing before it were unproven."""
+    data = encode_frame(NONCE, 0, 9, count, b"x" * 300, UNSAID)
+
+    (frame,) = FrameReader(Bytes(data), NONCE, 0, len(data), 9)
+
+    assert frame.durable_lsn == UNSAID
+    assert len(data) == frame_bytes(300, count)
+
+
+def test_only_a_large_head_is_believed_behind_a_bad_place() -> None:
+    """A torn large frame has the bytes that it claims; of a small one every place is looked at."""
+    for length, found in ((70_000, 0), (60_000, 1)):
+        torn = encode_frame(NONCE, 0, 1, 1, b"x" * length, 0)[:64] + bytes(length)
+        late = encode_frame(NONCE, 640, 2, 1, b"late", 1)
+        data = torn[:640] + late + torn[640 + len(late) :]
+
+        rest = scan_rest(Bytes(data), NONCE, 0, len(data), range(1, 99))
+
+        assert rest.frames == found
+        assert (rest.used_end > length) == (found == 0)
+
+
 def test_quoted_frames_prove_nothing() -> None:
     """A frame within the payload of another, as a user may store it, isn't found."""
-    inner = frames_of([b"inner"], offset=HEAD_BYTES)
-    outer = bytearray(encode_frame(NONCE, 64, 1, 1, inner * 2, 0))
+    inner = frames_of([b"inner"], offset=16)
+    outer = bytearray(encode_frame(NONCE, 64, 1, 1, bytes(16 - HEAD_BYTES) + inner * 2, 0))
     outer[0] ^= 1
+    assert outer.index(inner) % 8 == 0
     data = bytes(64) + bytes(outer)
 
     assert scan_rest(Bytes(data), NONCE, 0, len(data), range(1, 99)).frames == 0

@@ -26,7 +26,8 @@ from cairndb import codec
 from cairndb.checkpointer import make_checkpoint
 from cairndb.errors import CairnError, CorruptError, DatabaseLocked
 from cairndb.fold import Fold
-from cairndb.frame import FrameReader, decode_header, encode_frame, encode_header
+from cairndb.frame import FrameReader, encode_frame
+from cairndb.frame_header import decode_header, encode_header
 from cairndb.frame_search import scan_rest
 from cairndb.housekeeper import read_report
 from cairndb.identity import MAGIC as IDENTITY_MAGIC

@@ -123,17 +123,17 @@ def test_a_bad_frame_below_what_is_proven_is_corruption() -> None:
     world, _ = with_entries(20, 20, 20)
     before = world.moment()
     name = segments_of(world)[0]
-    damage(world, name, 4096 + 48 + 30)
+    damage(world, name, 4096 + 40 + 30)
     with pytest.raises(CorruptError, match="LSN 2 was there: everything up to LSN 3 is") as caught:
         reopened(world)
-    assert (caught.value.file, caught.value.offset) == (f"simulated.cairn/{name}", 4096 + 48)
+    assert (caught.value.file, caught.value.offset) == (f"simulated.cairn/{name}", 4096 + 40)
     assert world.moment().names == before.names
 
 
 def test_a_bad_last_frame_that_nothing_proves_is_torn() -> None:
     """The log ends before it, and goes on in another segment."""
     world, session = with_entries(20, 20, 20, mark=False)
-    damage(world, segments_of(world)[0], 4096 + 96 + 30)
+    damage(world, segments_of(world)[0], 4096 + 80 + 30)
     store, found = reopened(world)
 
     assert found == b"".join(session.ledger.submitted[:2])
@@ -146,7 +146,7 @@ def test_a_bad_last_frame_that_nothing_proves_is_torn() -> None:
 def test_evidence_behind_a_bad_frame_counts() -> None:
     """A later frame was written when this one was synced."""
     world, _ = with_entries(20, 20, 20, 20, mark=False)
-    damage(world, segments_of(world)[0], 4096 + 48, bytes(48))
+    damage(world, segments_of(world)[0], 4096 + 40, bytes(40))
     with pytest.raises(CorruptError, match=r"zeros .* LSN 2 was there: everything up to LSN 3"):
         reopened(world)
 

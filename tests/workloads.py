@@ -59,7 +59,7 @@ def creation(world: World, ledger: Ledger) -> None:
     session.try_checkpoint()
     world.full = True
     session.commit(300)
-    session.append(20)
+    session.append(40)
     session.write()
     world.full = True
     session = taken_over(world, ledger, "b")  # no room for what nobody proved

@@ -27,7 +27,7 @@ from zlib import crc32
 from cairndb.chain import Position
 from cairndb.errors import DatabaseFailed, DiskFull, ReadOnlyError, ValidationError
 from cairndb.files import NO_ROOM
-from cairndb.frame import PAYLOAD_BYTES_MAX
+from cairndb.frame import PAYLOAD_BYTES_MAX, UNSAID
 from cairndb.log import (
     LiveSegment,
     Piece,
@@ -55,6 +55,8 @@ class Batch(NamedTuple):
     offset: int
     position: Position
     """The log's after it."""
+    said_lsn: int
+    """What the frame says is durable, or `UNSAID`."""
 
 
 class Schema(NamedTuple):
@@ -206,11 +208,13 @@ class Appender:
             self._check_alive()
         entries, self._buffer = self._buffer, []
         size, self.buffered_bytes = self.buffered_bytes, 0
-        offset = -1
+        offset, said_lsn = -1, UNSAID
+        first_lsn = self.applied_lsn - len(entries) + 1
         if entries:
             assert self._live is not None, "append without room: reserve and rotate come first"
-            offset = self._live.place(size)
-        return Batch(self.applied_lsn - len(entries) + 1, entries, offset, self.applied)
+            durable_lsn = self.durable.lsn
+            offset, said_lsn = self._live.place_entries(size, first_lsn, len(entries), durable_lsn)
+        return Batch(first_lsn, entries, offset, self.applied, said_lsn)
 
     def write(self, batch: Batch) -> int:
         """Write a batch as one frame.
@@ -226,18 +230,17 @@ class Appender:
         """
         if self._failure is not None:
             self._check_alive()
-        first_lsn, entries, offset, position = batch
+        first_lsn, entries, offset, position, said_lsn = batch
         if entries:
             assert first_lsn == self.written.lsn + 1
             assert self._live is not None
-            durable_lsn = self.durable.lsn
             payload = entries[0] if len(entries) == 1 else b"".join(entries)
             try:
-                self._live.write(offset, Piece(first_lsn, len(entries), payload), durable_lsn)
+                self._live.write(offset, Piece(first_lsn, len(entries), payload), said_lsn)
             except BaseException as error:  # as _deadly, which takes as long as all the rest
                 self._failure = error
                 raise
-            self._said_lsn = durable_lsn
+            self._said_lsn = max(self._said_lsn, said_lsn)
             self.written = position
         return position.lsn if entries else self.written.lsn
 

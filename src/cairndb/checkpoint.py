@@ -22,17 +22,8 @@ import msgspec
 
 from cairndb.errors import CorruptError
 from cairndb.files import NO_ROOM, path_in, temporary_name
-from cairndb.frame import (
-    SEAL,
-    Checksum,
-    Counted,
-    FrameReader,
-    Moment,
-    Nonce,
-    decode_header,
-    encode_frame,
-    encode_header,
-)
+from cairndb.frame import SEAL, FrameReader, encode_frame
+from cairndb.frame_header import Checksum, Counted, Moment, Nonce, decode_header, encode_header
 from cairndb.publishing import disk_full
 
 if TYPE_CHECKING:

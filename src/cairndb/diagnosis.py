@@ -216,7 +216,8 @@ def _time_of(survey: Survey, segment: SegmentFile, offset: int, index: int) -> s
     assert segment.nonce is not None
     try:
         read = patient_reader(survey.files.open(segment.name))
-        frame = frame_at(read, segment.nonce, offset, segment.size)
+        lsns = range(segment.first_lsn, segment.first_lsn + segment.size + 1)
+        frame = frame_at(read, segment.nonce, offset, segment.size, lsns)
         if frame is None:
             return None
         entry = decode_entries(frame.payload, frame.count)[index]

@@ -1,25 +1,27 @@
-"""Frames and file headers: bytes that tell what was written from what a crash or a bad disk left.
+"""Frames: bytes that tell what was written from what a crash or a bad disk left.
 
 Bytes in, bytes out: reading goes through a function that is handed in.
 
-    file    = header frame* (zeros | end)
-    header  = magic[8] version:u32 length:u32 map[length] check:u32, zeros to a multiple of 4096
-    frame   = length:u32 count:u32 first:u64 unproven:u32 head_check:u32
-              payload[length] check:u32, zeros to a multiple of 8
-    count   = 0: a mark (no payload) | 0xFFFFFFFF: the seal (no payload) | entries in the payload
+    file    = header frame* (zeros | end)      for the header see `frame_header`
+    frame   = check:u32 fields head_check payload, zeros to a multiple of 8
+    fields  = first:u32 length:u16 count:u8 unproven:u8            small: head_check is a u24
+            | first:u32 FFFF:u16 0:u16 length:u32 count:u32 unproven:u32    large: it is a u32
+    count   = 0: a mark (no payload) | all bits: the seal (no payload) | entries in the payload
 
-All integers are little-endian. Every checksum is zlib's CRC-32. A header's covers all before it. A
-frame's two start from crc32(nonce + offset:u64), with the file's nonce and the frame's own offset:
-so stale, moved or quoted bytes don't verify. head_check covers the 20 bytes before it. check covers
-the same 20 and the payload; it doesn't run over head_check, because a CRC that runs over itself
-forgets what came before: the payload would no longer be tied to nonce and offset.
+All integers are little-endian. Both checksums are zlib's CRC-32. They start from
+crc32(nonce) ^ offset / 8, with the file's nonce and the frame's own offset: so stale, moved or
+quoted bytes don't verify. head_check covers the fields; of that a small frame has the lowest three
+bytes. check goes on from the whole of it over the payload; it doesn't run over head_check, because
+a CRC that runs over itself forgets what came before: the payload would no longer be tied to nonce
+and offset.
 
-`first` is the LSN of the first entry; for a mark or the seal, the LSN of the next one. `unproven`
-is first - 1 - durable: how many LSNs before this frame weren't known to be synced when it was
-written.
+So 32 bits decide whether a frame is good, its fields included. head_check by itself says where a
+bad frame would have ended, which tells a file that was cut off from a torn write. Of a small one
+nothing else is believed: junk looks like it once in 16 million times, of which a file has many.
 
-The header fills whole blocks of 4096, and frames begin at multiples of 8: no write of a frame
-touches a sector of the header.
+`first` is the LSN of the first entry, modulo 2**32; for a mark or the seal, of the next one.
+`unproven` is first - 1 - durable: how many LSNs before this frame weren't known to be synced when
+it was written; all bits: it isn't said.
 """
 
 from __future__ import annotations
@@ -27,44 +29,37 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from struct import Struct
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import NamedTuple
 from zlib import crc32
 
-import msgspec
-from msgspec import Meta
-
-from cairndb.errors import CairnError, CorruptError
-
-VERSION = 1
-MAGIC_BYTES = 8
 ALIGNMENT = 8
-HEADER_ALIGNMENT = 4096
-HEADER_BYTES_MAX = 1 << 26
-HEAD_BYTES = 24
+HEAD_BYTES = 15
+LARGE_HEAD_BYTES = 28
 EMPTY_FRAME_BYTES = 32
-FRAME_OVERHEAD_MAX = HEAD_BYTES + 4 + ALIGNMENT - 1
+"""Of the largest; that of a mark or a seal is half of it, nearly always."""
+SEAL_BYTES = 16
+FRAME_OVERHEAD_MAX = LARGE_HEAD_BYTES + ALIGNMENT - 1
 PAYLOAD_BYTES_MAX = (1 << 32) - (1 << 16)
 MARK = 0
 SEAL = 0xFFFFFFFF
+UNSAID = -1
+"""In the place of a durable LSN."""
 CHUNK_BYTES = 1 << 20
 
-# What a header can say, so that whatever is counted on from there stays within 64 bits, and every
-# moment is one that can be shown.
-Counted = Annotated[int, Meta(ge=1, le=1 << 62)]
-Offset = Annotated[int, Meta(ge=0, le=1 << 62, multiple_of=8)]
-Checksum = Annotated[int, Meta(ge=0, le=(1 << 32) - 1)]
-Nonce = Annotated[bytes, Meta(min_length=16, max_length=16)]
-NonceOrNone = Annotated[bytes, Meta(max_length=16)]
-Moment = Annotated[int, Meta(ge=-62_135_596_800_000_000, le=253_402_300_799_000_000)]
-
 Read = Callable[[int, int], bytes]
-HeaderType = TypeVar("HeaderType")
 
-_PREAMBLE = Struct("<8sII")
-_HEAD = Struct("<IIQI")
-WHOLE_HEAD = Struct("<IIQII")
-_CHECK = Struct("<I")
-_OFFSET = Struct("<Q")
+# One byte more than there is: the last word's lowest three are head_check.
+HEAD = Struct("<IIHBBI")
+LARGE_HEAD = Struct("<IIHBBIIII")
+_FIELDS = Struct("<IHBB")
+_LARGE_FIELDS = Struct("<IHBBIII")
+_WHOLE_HEAD = Struct("<I8sI")
+_WHOLE_LARGE_HEAD = Struct("<I20sI")
+_PADDING = [bytes(length) for length in range(ALIGNMENT)]
+LARGE = 0xFFFF
+_LSN_MASK = 0xFFFFFFFF
+_ALL_BITS = 0xFF
+_SMALL_CHECK = 0xFFFFFF
 _ZERO_HEAD = bytes(HEAD_BYTES)
 
 
@@ -76,7 +71,10 @@ class Frame(NamedTuple):
     first_lsn: int
     count: int  # type: ignore[assignment]  # hides tuple.count, which nobody needs
     durable_lsn: int
+    """What it proves to be synced; -1 if it doesn't say."""
     payload: bytes
+    content_end: int
+    """Where its padding begins."""
 
     @property
     def entries(self) -> int:
@@ -84,73 +82,16 @@ class Frame(NamedTuple):
         return 0 if self.count == SEAL else self.count
 
 
-def encode_header(magic: bytes, header: msgspec.Struct) -> bytes:
-    """The first bytes of a file.
+def frame_bytes(payload_bytes: int, count: int, unproven: int = 0) -> int:
+    """How long a frame is.
 
     Args:
-        magic: which kind of file.
-        header: what it says of itself.
-
-    Returns:
-        A multiple of 4096 bytes.
+        payload_bytes: of its entries.
+        count: of its entries, or `MARK` or `SEAL`.
+        unproven: how many LSNs before it aren't known to be synced; -1 if it isn't to say that.
     """
-    fields = msgspec.msgpack.encode(header)
-    data = _PREAMBLE.pack(magic, VERSION, len(fields)) + fields
-    data += _CHECK.pack(crc32(data))
-    return data + bytes(-len(data) % HEADER_ALIGNMENT)
-
-
-def decode_header(
-    magic: bytes, kind: type[HeaderType], read: Read, path: str
-) -> tuple[HeaderType, int]:
-    """Read and check the header of a file.
-
-    Args:
-        magic: which kind of file it must be.
-        kind: the type of the header.
-        read: reads from the file: (offset, length).
-        path: of the file, for messages.
-
-    Returns:
-        The header, and where the frames begin.
-
-    Raises:
-        CorruptError: it isn't what was written.
-        CairnError: a later version of cairndb wrote it.
-    """
-    data = read(0, HEADER_ALIGNMENT)
-    if len(data) < _PREAMBLE.size or data[:MAGIC_BYTES] != magic:
-        raise CorruptError(path, 0, f"the file doesn't begin with {magic!r}")
-    _, version, length = _PREAMBLE.unpack_from(data)
-    end = _PREAMBLE.size + length
-    if length > HEADER_BYTES_MAX:
-        raise CorruptError(path, 12, f"the header says that it is {length} bytes long")
-    # In pieces, so that a length that isn't true takes no more memory than there is file.
-    while end + 4 > len(data) and (more := read(len(data), min(CHUNK_BYTES, end + 4 - len(data)))):
-        data += more
-    if len(data) < end + 4 or _CHECK.unpack_from(data, end)[0] != crc32(data[:end]):
-        raise CorruptError(path, 0, "the header's checksum is wrong")
-    if version != VERSION:
-        raise CairnError(
-            f"{path} has format version {version}, and this cairndb reads version {VERSION}; "
-            "open it with the cairndb that wrote it, or a later one"
-        )
-    try:
-        header = msgspec.msgpack.decode(data[_PREAMBLE.size : end], type=kind)
-    except (ValueError, RecursionError) as error:
-        raise CorruptError(path, _PREAMBLE.size, f"the header can't be read: {error}") from error
-    return header, end + 4 + -(end + 4) % HEADER_ALIGNMENT
-
-
-def header_bytes(read: Read) -> int:
-    """How long the header of a file is without its padding; `decode_header` has found it good."""
-    length: int = _PREAMBLE.unpack(read(0, _PREAMBLE.size))[2]
-    return _PREAMBLE.size + length + 4
-
-
-def frame_bytes(payload_bytes: int) -> int:
-    """How long a frame with a payload of that many bytes is."""
-    return (HEAD_BYTES + payload_bytes + 4 + ALIGNMENT - 1) & -ALIGNMENT
+    small = payload_bytes < LARGE and (count < 0xFF or count == SEAL) and unproven < 0xFF
+    return payload_bytes + (HEAD_BYTES if small else LARGE_HEAD_BYTES) + ALIGNMENT - 1 & -ALIGNMENT
 
 
 def encode_frame(  # noqa: PLR0917  the fields of a frame, in their order
@@ -164,15 +105,40 @@ def encode_frame(  # noqa: PLR0917  the fields of a frame, in their order
         first_lsn: the LSN of its first entry, or the next LSN if it has none.
         count: how many entries, or `MARK` or `SEAL`.
         payload: the entries, one after the other.
-        durable_lsn: what is known to be synced.
+        durable_lsn: what is known to be synced, or `UNSAID`.
     """
+    # The path of every update: no helper calls.
     assert offset % ALIGNMENT == 0
-    assert len(payload) <= PAYLOAD_BYTES_MAX
-    head = _HEAD.pack(len(payload), count, first_lsn, first_lsn - 1 - durable_lsn)
-    head_check = crc32(head, crc32(offset.to_bytes(8, "little"), crc32(nonce)))
-    check = crc32(payload, head_check)
-    padding = bytes(-(HEAD_BYTES + len(payload) + 4) % ALIGNMENT)
-    return b"".join((head, _CHECK.pack(head_check), payload, _CHECK.pack(check), padding))
+    length = len(payload)
+    assert length <= PAYLOAD_BYTES_MAX
+    unproven = -1 if durable_lsn == UNSAID else first_lsn - 1 - durable_lsn
+    seed = crc32(nonce) ^ offset // ALIGNMENT
+    if length < LARGE and (count < 0xFF or count == SEAL) and unproven < 0xFF:
+        fields = _FIELDS.pack(first_lsn & _LSN_MASK, length, count & 0xFF, unproven & 0xFF)
+        head_check = crc32(fields, seed)
+        head = _WHOLE_HEAD.pack(crc32(payload, head_check), fields, head_check)[:HEAD_BYTES]
+    else:
+        fields = _LARGE_FIELDS.pack(
+            first_lsn & _LSN_MASK, LARGE, 0, 0, length, count, unproven & 0xFFFFFFFF
+        )
+        head_check = crc32(fields, seed)
+        head = _WHOLE_LARGE_HEAD.pack(crc32(payload, head_check), fields, head_check)
+    return head + payload + _PADDING[-(len(head) + length) % ALIGNMENT]
+
+
+class _Head(NamedTuple):
+    """What a frame says of itself."""
+
+    size: int
+    check: int
+    first: int
+    length: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody needs
+    unproven: int
+    """-1 if it isn't said."""
+    head_check: int
+    """All of it, as it should be."""
+    good: bool
 
 
 class FrameReader:
@@ -180,7 +146,8 @@ class FrameReader:
 
     After the iteration `offset` is where the next frame would begin, `next_lsn` what it would hold,
     and `reason` says what is there instead: "" at the limit. If that is a bad frame with a good
-    head, `claimed_end` is where it would end, maybe over the limit; else 0.
+    head, `claimed_end` is where it would end, maybe over the limit; else 0. `claimed_large` is
+    whether that is a large frame's: what looks like the head of a small one may be junk.
 
     Args:
         read: reads from the file: (offset, length).
@@ -205,6 +172,7 @@ class FrameReader:
         self.next_lsn = next_lsn
         self.reason = ""
         self.claimed_end = 0
+        self.claimed_large = False
         self._read = read
         self._nonce_check = crc32(nonce)
         self._limit = limit
@@ -241,53 +209,54 @@ class FrameReader:
         while True:
             offset, first_lsn = self.offset, self.next_lsn
             pause = pause_lsn if pause_lsn >= first_lsn else sys.maxsize
-            durable_lsn = self._run(payloads, payload_bytes, pause)
+            durable_lsn, end = self._run(payloads, payload_bytes, pause)
             if payloads:
                 count, payload = self.next_lsn - first_lsn, b"".join(payloads)
                 payloads.clear()
-                yield Frame(offset, self.offset, first_lsn, count, durable_lsn, payload)
-            else:  # at the end of the chunk, or it isn't a frame with entries
+                yield Frame(offset, self.offset, first_lsn, count, durable_lsn, payload, end)
+            else:  # at the end of the chunk, or large, or it isn't a frame with entries
                 frame = next(iter(self), None)
                 if frame is None:
                     return
                 yield frame
 
-    def _run(self, payloads: list[bytes], payload_bytes: int, pause_lsn: int) -> int:
-        """Go through the frames with entries in the chunk; put down their payloads.
+    def _run(self, payloads: list[bytes], payload_bytes: int, pause_lsn: int) -> tuple[int, int]:
+        """Go through the small frames with entries in the chunk; put down their payloads.
 
         What isn't plainly good is left to `_frame`, which says what it is. The same checks in a
         loop without calls take a fifth of the time.
 
         Returns:
-            The largest LSN that they prove durable.
+            The largest LSN that they prove durable, and where the padding of the last begins.
         """
         chunk, nonce_check = self._chunk, self._nonce_check
         shift = self._chunk_offset
         position, next_lsn = self.offset - shift, self.next_lsn
-        last = len(chunk) - EMPTY_FRAME_BYTES
-        unpack, check_at, offset_bytes = WHOLE_HEAD.unpack_from, _CHECK.unpack_from, _OFFSET.pack
-        proven = 0
+        last, unpack = len(chunk) - HEAD.size, HEAD.unpack_from
+        proven = stop = 0
         while position <= last and payload_bytes > 0 and next_lsn <= pause_lsn:
-            length, count, first_lsn, unproven, head_check = unpack(chunk, position)
+            check, first, length, count, unproven, word = unpack(chunk, position)
             start = position + HEAD_BYTES
-            stop = start + length
-            end = (stop + 4 + ALIGNMENT - 1) & -ALIGNMENT
-            if first_lsn != next_lsn or not 0 < count <= length or end > len(chunk):
-                break
-            seed = crc32(offset_bytes(shift + position), nonce_check)
-            payload = chunk[start:stop]
+            head = crc32(chunk[position + 4 : position + 12], nonce_check ^ (shift + position) // 8)
+            payload = chunk[start : start + length]
             if (
-                crc32(chunk[position : start - 4], seed) != head_check
-                or crc32(payload, head_check) != check_at(chunk, stop)[0]
+                (head ^ word) & 0xFFFFFF
+                or crc32(payload, head) != check
+                or first != next_lsn & 0xFFFFFFFF
+                or not 0 < count <= length < 0xFFFF
+                or count == 0xFF
+                or start + length + 7 & -8 > len(chunk)
             ):
                 break
+            stop = start + length
             payloads.append(payload)
             payload_bytes -= length
-            proven = max(proven, first_lsn - unproven)
+            if unproven != 0xFF and next_lsn - unproven > proven:
+                proven = next_lsn - unproven
             next_lsn += count
-            position = end
+            position = stop + 7 & -8
         self.offset, self.next_lsn = shift + position, next_lsn
-        return proven - 1
+        return proven - 1, shift + stop
 
     def _available(self, length: int) -> int:
         """Have that many bytes in the chunk from `offset` on; where in the chunk that is, or -1."""
@@ -301,38 +270,54 @@ class FrameReader:
 
     def _frame(self) -> Frame | str:
         """The frame at `offset`, or what is wrong with it."""
-        position = self._available(HEAD_BYTES)
-        if position < 0:
+        head = self._head()
+        if head is None:
             return "the file ends within the head of a frame"
-        length, count, first_lsn, unproven, head_check = WHOLE_HEAD.unpack_from(
-            self._chunk, position
-        )
-        seed = crc32(self.offset.to_bytes(8, "little"), self._nonce_check)
-        head = self._chunk[position : position + HEAD_BYTES - 4]
-        if crc32(head, seed) != head_check:
-            zeros = self._chunk.startswith(_ZERO_HEAD, position)
+        if not head.good:
+            zeros = self._chunk.startswith(_ZERO_HEAD, self.offset - self._chunk_offset)
             return f"{'zeros' if zeros else 'no good head'} where a frame should be"
-        size = frame_bytes(length)
-        self.claimed_end = self.offset + size
-        position = self._available(size)
+        content_end = self.offset + head.size + head.length
+        end = (content_end + ALIGNMENT - 1) & -ALIGNMENT
+        self.claimed_end, self.claimed_large = end, head.size == LARGE_HEAD_BYTES
+        position = self._available(end - self.offset)
         if position < 0:
-            return f"the file ends within a frame of {size} bytes"
-        start = position + HEAD_BYTES
-        payload = self._chunk[start : start + length]
-        (check,) = _CHECK.unpack_from(self._chunk, start + length)
-        if crc32(payload, head_check) != check:
+            return f"the file ends within a frame of {end - self.offset} bytes"
+        payload = self._chunk[position + head.size : position + head.size + head.length]
+        if crc32(payload, head.head_check) != head.check:
             return "the checksum of a frame is wrong"
+        count, length = head.count, head.length
         # An entry takes a byte at least.
         if (count in (MARK, SEAL)) != (length == 0) or (length and count > length):
             return f"a frame of {count} entries in {length} bytes"
         self.claimed_end = 0
-        durable_lsn = first_lsn - 1 - unproven
-        return Frame(self.offset, self.offset + size, first_lsn, count, durable_lsn, payload)
+        first_lsn = nearest_lsn(head.first, self.next_lsn)
+        durable_lsn = UNSAID if head.unproven < 0 else first_lsn - 1 - head.unproven
+        return Frame(self.offset, end, first_lsn, count, durable_lsn, payload, content_end)
+
+    def _head(self) -> _Head | None:
+        """What may be the head of a frame at `offset`; None if there is no room for one."""
+        position = self._available(HEAD.size)
+        if position < 0:
+            return None
+        check, first, length, count, unproven, word = HEAD.unpack_from(self._chunk, position)
+        seed = self._nonce_check ^ self.offset // ALIGNMENT
+        if length != LARGE:
+            found = crc32(self._chunk[position + 4 : position + 12], seed)
+            count = SEAL if count == _ALL_BITS else count
+            unproven = -1 if unproven == _ALL_BITS else unproven
+            good = not (found ^ word) & _SMALL_CHECK
+            return _Head(HEAD_BYTES, check, first, length, count, unproven, found, good)
+        position = self._available(LARGE_HEAD_BYTES)
+        if position < 0:
+            return None
+        fields = LARGE_HEAD.unpack_from(self._chunk, position)
+        *_, length, count, unproven, head_check = fields
+        found = crc32(self._chunk[position + 4 : position + LARGE_HEAD_BYTES - 4], seed)
+        unproven = -1 if unproven == 0xFFFFFFFF else unproven
+        good = found == head_check
+        return _Head(LARGE_HEAD_BYTES, check, first, length, count, unproven, found, good)
 
 
-def plain_header(header: Any) -> dict[str, Any]:
-    """A header as a person or a tool wants to see it: field names to plain values."""
-    fields: dict[str, Any] = msgspec.to_builtins(header, builtin_types=(bytes,))
-    return {
-        name: value.hex() if isinstance(value, bytes) else value for name, value in fields.items()
-    }
+def nearest_lsn(first: int, lsn: int) -> int:
+    """The LSN nearest to a given one that a frame's `first` may stand for."""
+    return lsn + ((first - lsn + (1 << 31)) & _LSN_MASK) - (1 << 31)

@@ -9,7 +9,7 @@ import sys
 from array import array
 from typing import TYPE_CHECKING, NamedTuple
 
-from cairndb.frame import ALIGNMENT, CHUNK_BYTES, HEAD_BYTES, SEAL, WHOLE_HEAD, Frame, FrameReader
+from cairndb.frame import ALIGNMENT, CHUNK_BYTES, HEAD, SEAL, Frame, FrameReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,8 +35,9 @@ def scan_rest(read: Read, nonce: bytes, start: int, size: int, lsns: range) -> R
 
     A frame that ended up behind a hole proves as much as any other. A good frame can begin at any
     multiple of 8; what to look at is picked by its first LSN, which must be possible in this file:
-    a test of one word, since junk may fill the whole file. What a good head claims is its frame's
-    alone, torn or not, so no byte is looked at twice. Zeros are skipped by comparing memory.
+    a test of one word, since junk may fill the whole file. What the good head of a large frame
+    claims is its frame's alone, torn or not, and a small one has less than 64 KiB: so no byte is
+    looked at often. Zeros are skipped by comparing memory.
 
     Args:
         read: reads from the file: (offset, length).
@@ -78,14 +79,14 @@ def search(
             continue
         yield _aligned(offset + len(chunk.rstrip(b"\0"))), None
         for index in _plausible(chunk, lsns):
-            candidate = offset + (index - 1) * ALIGNMENT
+            candidate = offset + index * ALIGNMENT
             if candidate < resume:
                 continue
-            reader = _reader_at(read, nonce, candidate, size)
+            reader = _reader_at(read, nonce, candidate, size, lsns[0])
             frame = next(iter(reader), None)
             if frame is None:
                 claimed = reader.claimed_end if reader.claimed_end <= size else 0
-                if claimed > resume:
+                if claimed > resume and reader.claimed_large:
                     # In use, though it ends with zeros: a seal must not go where nobody looks.
                     resume = claimed
                     yield claimed, None
@@ -94,32 +95,33 @@ def search(
                 yield frame.end, frame
 
 
-def frame_at(read: Read, nonce: bytes, offset: int, size: int) -> Frame | None:
-    """The good frame at that place, whatever its LSN, or None.
+def frame_at(read: Read, nonce: bytes, offset: int, size: int, lsns: range) -> Frame | None:
+    """The good frame at that place, or None.
 
     Args:
         read: reads from the file: (offset, length).
         nonce: of the file.
         offset: a multiple of 8.
         size: of the file.
+        lsns: that a frame of this file can have as its first.
     """
-    return next(iter(_reader_at(read, nonce, offset, size)), None)
+    return next(iter(_reader_at(read, nonce, offset, size, lsns[0])), None)
 
 
-def _reader_at(read: Read, nonce: bytes, offset: int, size: int) -> FrameReader:
-    """A reader that takes whatever LSN is there."""
-    head = read(offset, HEAD_BYTES).ljust(HEAD_BYTES, b"\0")
-    first_lsn = WHOLE_HEAD.unpack(head)[2]
+def _reader_at(read: Read, nonce: bytes, offset: int, size: int, low_lsn: int) -> FrameReader:
+    """A reader that takes whatever LSN is there, from a lowest one on."""
+    head = read(offset, HEAD.size).ljust(HEAD.size, b"\0")
+    first_lsn = low_lsn + ((HEAD.unpack(head)[1] - low_lsn) & 0xFFFFFFFF)
     return FrameReader(read, nonce, offset, size, first_lsn, chunk_bytes=0)
 
 
 def _plausible(chunk: bytes, lsns: range) -> list[int]:
-    """The indices of the words that may be the first LSN of a frame: its second word."""
-    words: array[int] = array("Q", chunk[: len(chunk) & -ALIGNMENT])
+    """Which multiples of 8 may be a frame's place, by the first LSN in its second half."""
+    words: array[int] = array("I", chunk[: len(chunk) & -ALIGNMENT])
     if sys.byteorder == "big":
         words.byteswap()
-    low, high = lsns[0], lsns[-1]
-    return [index for index, word in enumerate(words) if low <= word <= high]
+    low, span = lsns[0] & 0xFFFFFFFF, len(lsns)
+    return [index for index, word in enumerate(words[1::2]) if (word - low) & 0xFFFFFFFF < span]
 
 
 def _aligned(offset: int) -> int:

@@ -20,7 +20,7 @@ import msgspec
 from cairndb.checkpoint import parse_checkpoint_name
 from cairndb.errors import CorruptError, UsageError
 from cairndb.files import is_temporary, path_in
-from cairndb.frame import Moment, decode_header, encode_header
+from cairndb.frame_header import Moment, decode_header, encode_header
 from cairndb.frame_search import scan_rest
 from cairndb.log import parse_segment_name, possible_lsns, read_segment
 from cairndb.publishing import publish

@@ -32,17 +32,21 @@ from cairndb.frame import (
     FRAME_OVERHEAD_MAX,
     MARK,
     SEAL,
+    SEAL_BYTES,
+    UNSAID,
+    FrameReader,
+    encode_frame,
+    frame_bytes,
+)
+from cairndb.frame_header import (
     Checksum,
     Counted,
-    FrameReader,
     Moment,
     Nonce,
     NonceOrNone,
     Offset,
     decode_header,
-    encode_frame,
     encode_header,
-    frame_bytes,
 )
 from cairndb.frame_search import search
 from cairndb.publishing import publish
@@ -55,6 +59,7 @@ if TYPE_CHECKING:
 MAGIC = b"\x89CAIRNL\n"
 ENTRY_OVERHEAD_MAX = FRAME_OVERHEAD_MAX + EMPTY_FRAME_BYTES
 CLOSING_BYTES = 2 * EMPTY_FRAME_BYTES
+UNSAID_MAX = 63
 _NAME = re.compile(r"log-(\d{20})-(\d{8,20})\.seg", re.ASCII)
 
 
@@ -141,7 +146,8 @@ def bytes_needed(header: SegmentHeader, tail: Sequence[Piece], entry_bytes: int)
         tail: what is rewritten into it.
         entry_bytes: of the entry that it is made for; 0 for none.
     """
-    size = len(encode_header(MAGIC, header)) + sum(frame_bytes(len(p.payload)) for p in tail)
+    size = len(encode_header(MAGIC, header))
+    size += sum(frame_bytes(len(piece.payload), piece.count) for piece in tail)
     return size + CLOSING_BYTES + (entry_bytes + ENTRY_OVERHEAD_MAX if entry_bytes else 0)
 
 
@@ -164,16 +170,50 @@ class LiveSegment:
         self.capacity = capacity
         self.end = end
         self.marked = False
+        # The header says that what came before is durable.
+        self._said_lsn = segment.header.first_lsn - 1
+        self._unsaid = 0
 
     def fits(self, buffered_count: int, buffered_bytes: int, entry_bytes: int) -> bool:
         """Whether there is room for what is buffered and one more entry, in the worst case."""
         worst = buffered_bytes + entry_bytes + (buffered_count + 1) * ENTRY_OVERHEAD_MAX
         return self.end + worst + CLOSING_BYTES <= self.capacity
 
-    def place(self, payload_bytes: int) -> int:
-        """Take the room for a frame; where it goes."""
+    def place_entries(
+        self, payload_bytes: int, first_lsn: int, count: int, durable_lsn: int
+    ) -> tuple[int, int]:
+        """Take the room for a frame of entries; where it goes, and what it is to say is durable.
+
+        Where it takes a larger frame to say that, it is said once, and again with every 64th frame,
+        so that no single bad place can hide it. Before the first sync the header has said it.
+
+        Args:
+            payload_bytes: of the entries.
+            first_lsn: of the first of them.
+            count: how many.
+            durable_lsn: what is known to be synced.
+
+        Returns:
+            The offset, and `durable_lsn` or `UNSAID`.
+        """
+        unproven = first_lsn - 1 - durable_lsn
+        if unproven < 0xFF or durable_lsn > self._said_lsn or self._unsaid >= UNSAID_MAX:
+            self._said_lsn, self._unsaid = durable_lsn, 0
+        else:
+            self._unsaid += durable_lsn >= self.segment.header.first_lsn
+            unproven, durable_lsn = -1, UNSAID
+        return self.place(payload_bytes, count, unproven), durable_lsn
+
+    def place(self, payload_bytes: int, count: int = 1, unproven: int = 0) -> int:
+        """Take the room for a frame; where it goes.
+
+        Args:
+            payload_bytes: of its entries.
+            count: of its entries, or `MARK`.
+            unproven: see `frame_bytes`.
+        """
         offset = self.end
-        self.end += frame_bytes(payload_bytes)
+        self.end += frame_bytes(payload_bytes, count, unproven)
         self.marked = False
         # The seal always has its room: what was reserved was more than what is taken.
         assert self.end + EMPTY_FRAME_BYTES <= self.capacity
@@ -188,14 +228,14 @@ class LiveSegment:
     def mark(self, next_lsn: int, durable_lsn: int) -> None:
         """Write an empty frame that says what is durable."""
         assert not self.marked
-        offset = self.place(0)
+        offset = self.place(0, MARK, next_lsn - 1 - durable_lsn)
         self.marked = True
         self.write(offset, Piece(next_lsn, MARK, b""), durable_lsn)
 
     def finish(self, next_lsn: int) -> None:
         """Seal, sync, and give back the room that was never written; the log is synced in full."""
         self.write(self.end, Piece(next_lsn, SEAL, b""), next_lsn - 1)
-        self.end += EMPTY_FRAME_BYTES
+        self.end += SEAL_BYTES
         self.file.sync()
         self.file.truncate(self.end)
         self.file.close()
@@ -236,8 +276,10 @@ def publish_segment(
         file.allocate(capacity)
         file.write(0, head)
         for piece in tail:
-            file.write(end, encode_frame(header.nonce, end, *piece, durable_lsn))
-            end += frame_bytes(len(piece.payload))
+            said = durable_lsn if piece.first_lsn - 1 - durable_lsn < 0xFF else UNSAID
+            frame = encode_frame(header.nonce, end, *piece, said)
+            file.write(end, frame)
+            end += len(frame)
 
     file = publish(directory, name, fill, nonce=header.nonce, bytes_needed=capacity)
     return LiveSegment(Segment(name, header, len(head)), file, capacity, end)
@@ -269,12 +311,12 @@ def seal_segment(directory: Directory, segment: Segment, offset: int, next_lsn: 
         if seals:
             # Seen in the cache: whoever wrote it may have failed to sync it, and a sync that
             # succeeds proves nothing of that. What is written again is synced.
-            file.write(seals[-1], file.read(seals[-1], EMPTY_FRAME_BYTES))
+            file.write(seals[-1], file.read(seals[-1], SEAL_BYTES))
         else:
             file.write(used_end, encode_frame(nonce, used_end, next_lsn, SEAL, b"", next_lsn - 1))
         file.sync()
         if not seals and used_end == reader.offset:
-            file.truncate(used_end + EMPTY_FRAME_BYTES)
+            file.truncate(used_end + SEAL_BYTES)
     finally:
         file.close()
 

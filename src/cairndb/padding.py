@@ -17,14 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from cairndb.checkpoint import Checkpoint, parse_checkpoint_name
 from cairndb.errors import CorruptError
 from cairndb.files import path_in
-from cairndb.frame import (
-    CHUNK_BYTES,
-    EMPTY_FRAME_BYTES,
-    HEAD_BYTES,
-    SEAL,
-    FrameReader,
-    header_bytes,
-)
+from cairndb.frame import CHUNK_BYTES, SEAL, SEAL_BYTES, FrameReader
+from cairndb.frame_header import header_bytes
 from cairndb.frame_search import frame_at, scan_rest
 from cairndb.identity import NAME
 from cairndb.log import possible_lsns, publication
@@ -126,17 +120,18 @@ def _padding(
     part: _Part, nonce: bytes, begin: int, end: int, next_lsn: int
 ) -> Iterator[CorruptError]:
     for frame in FrameReader(part.file.read, nonce, begin, end, next_lsn):
-        yield from _zeros(part, frame.offset + HEAD_BYTES + len(frame.payload) + 4, frame.end)
+        yield from _zeros(part, frame.content_end, frame.end)
 
 
 def _seal(part: _Part, segment: Segment, start: int, *, must: bool) -> Iterator[CorruptError]:
     """What is wrong with the seal of a segment that another one follows."""
     read, nonce, size = part.file.read, segment.header.nonce, part.file.size()
-    rest = scan_rest(read, nonce, start, size, possible_lsns(segment, size))
-    seal = frame_at(read, nonce, max(rest.used_end - EMPTY_FRAME_BYTES, segment.begin), size)
+    lsns = possible_lsns(segment, size)
+    rest = scan_rest(read, nonce, start, size, lsns)
+    seal = frame_at(read, nonce, max(rest.used_end - SEAL_BYTES, segment.begin), size, lsns)
     if not rest.sealed and must:
         yield CorruptError(part.path, start, "the seal that should follow isn't there, or is bad")
     elif rest.sealed and (seal is None or seal.count != SEAL):
         yield CorruptError(part.path, rest.used_end, "there is something behind the seal")
     elif seal is not None and must:
-        yield from _zeros(part, seal.offset + HEAD_BYTES + 4, seal.end)
+        yield from _zeros(part, seal.content_end, seal.end)

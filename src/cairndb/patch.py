@@ -40,7 +40,7 @@ from cairndb import codec
 from cairndb.codec import ADD, BARRIER, DELETE, DISCARD, MERGE, SET, SPLICE, Operation
 from cairndb.errors import ValidationError
 from cairndb.fold import Fold
-from cairndb.frame import Moment  # noqa: TC001  msgspec resolves it at run time
+from cairndb.frame_header import Moment  # noqa: TC001  msgspec resolves it at run time
 from cairndb.kinds import DictKind, Kind, RecordKind
 from cairndb.patch_resolver import Resolver, hashable
 

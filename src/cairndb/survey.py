@@ -19,7 +19,7 @@ from cairndb.checkpoint import MAGIC as CHECKPOINT_MAGIC
 from cairndb.checkpoint import Checkpoint, CheckpointHeader, checkpoint_name, parse_checkpoint_name
 from cairndb.errors import CairnError, CorruptError
 from cairndb.files import is_temporary, path_in
-from cairndb.frame import HEADER_ALIGNMENT, MAGIC_BYTES, decode_header
+from cairndb.frame_header import HEADER_ALIGNMENT, MAGIC_BYTES, decode_header
 from cairndb.identity import MAGIC as IDENTITY_MAGIC
 from cairndb.identity import NAME, Identity, read_identity
 from cairndb.linking import check_database

@@ -13,7 +13,7 @@ import errno
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from cairndb.frame import MARK, SEAL, Frame, FrameReader
+from cairndb.frame import MARK, SEAL, UNSAID, Frame, FrameReader
 from cairndb.frame_search import search
 from cairndb.log import running_checksum
 
@@ -187,5 +187,5 @@ def _take(segment: SegmentFile, frame: Frame, interesting: Container[int]) -> No
         segment.runs.append(last)
     last.add(frame, interesting)
     segment.sealed = segment.sealed or frame.count == SEAL
-    if segment.proof is None or frame.durable_lsn > segment.proof.lsn:
+    if frame.durable_lsn > (UNSAID if segment.proof is None else segment.proof.lsn):
         segment.proof = Proof(frame.durable_lsn, segment.name, frame.offset)
