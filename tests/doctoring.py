@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from cairndb.appender_options import StoreOptions
+from cairndb.appender_parts import StoreOptions
 from cairndb.chain import Files
 from cairndb.checkpoint import parse_checkpoint_name
 from cairndb.checkpointer import make_checkpoint

@@ -15,7 +15,7 @@ from contextlib import suppress
 from random import Random
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from cairndb.appender_options import StoreOptions
+from cairndb.appender_parts import StoreOptions
 from cairndb.checkpointer import make_checkpoint
 from cairndb.errors import CairnError, UsageError
 from cairndb.housekeeper import Housekeeper, Report

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from cairndb import chain, chain_newest, frame, store
-from cairndb.appender import Appender, Batch
+from cairndb.appender import Appender
 from cairndb.checkpoint import Checkpoint
 from cairndb.errors import CorruptError
 from cairndb.frame import SEAL, Frame, FrameReader
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from cairndb.appender_parts import Batch
     from cairndb.files import Directory
     from planted_seam import Plant
 

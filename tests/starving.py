@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import cairndb
-from cairndb.appender_options import StoreOptions
+from cairndb.appender_parts import StoreOptions
 from cairndb.opening import own
 from cairndb.schema import compile_root
 from cairndb.transaction import Update, View

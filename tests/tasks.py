@@ -9,7 +9,7 @@ import anyio
 import anyio.lowlevel
 
 import cairndb
-from cairndb.appender_options import StoreOptions
+from cairndb.appender_parts import StoreOptions
 from cairndb.database import Database
 from cairndb.opening import own
 from cairndb.schema import compile_root

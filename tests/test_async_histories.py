@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from cairndb import opening
-from cairndb.appender_options import StoreOptions
+from cairndb.appender_parts import StoreOptions
 from cairndb.database import Database
 from cairndb.errors import UsageError
 from cairndb.schema import compile_root

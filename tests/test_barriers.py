@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec import Struct, defstruct
 
-from cairndb.appender_options import StoreOptions
+from cairndb.appender_parts import StoreOptions
 from cairndb.checkpoint import checkpoint_name
 from cairndb.checkpointer import make_checkpoint
 from cairndb.errors import CairnError, CorruptError, UsageError

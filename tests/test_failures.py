@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cairndb.appender_options import StoreOptions
+from cairndb.appender_parts import StoreOptions
 from cairndb.errors import CairnError, DatabaseFailed, DiskFull, ReadOnlyError
 from cairndb.opening import own
 from cairndb.schema import compile_root

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import cairndb
-from cairndb.appender_options import StoreOptions
+from cairndb.appender_parts import StoreOptions
 from cairndb.checkpointer import make_checkpoint
 from cairndb.errors import CairnError, UsageError
 from cairndb.files import RealDirectory

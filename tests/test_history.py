@@ -15,7 +15,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import rule
 
-from cairndb.appender_options import StoreOptions
+from cairndb.appender_parts import StoreOptions
 from cairndb.checkpointer import make_checkpoint
 from cairndb.fold import Fold
 from cairndb.opening import own

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 import cairndb
-from cairndb.appender_options import StoreOptions
+from cairndb.appender_parts import StoreOptions
 from cairndb.database import Database
 from cairndb.housekeeper import Housekeeper
 from cairndb.locks import current_holder

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from cairndb.errors import CorruptError, ValidationError
 from cairndb.frame import PAYLOAD_BYTES_MAX, SEAL, FrameReader
 from cairndb.log import (
-    Piece,
     SegmentHeader,
     bytes_needed,
     parse_segment_name,
@@ -67,14 +66,14 @@ def test_what_fits_can_be_written(sizes: list[int], frames: int, mark: bool) -> 
         buffered.append(size)
         if number % (frames + 1) == 0:
             payload = b"x" * sum(buffered)
-            live.write(live.place(len(payload)), Piece(lsn, len(buffered), payload), lsn - 1)
+            live.write(live.place(len(payload)), lsn, len(buffered), payload, lsn - 1)
             lsn += len(buffered)
             buffered.clear()
         if mark and not live.marked:
             live.mark(lsn, lsn - 1)
     if buffered:
         payload = b"x" * sum(buffered)
-        live.write(live.place(len(payload)), Piece(lsn, len(buffered), payload), lsn - 1)
+        live.write(live.place(len(payload)), lsn, len(buffered), payload, lsn - 1)
         lsn += len(buffered)
     live.finish(lsn)
     assert live.end <= live.capacity

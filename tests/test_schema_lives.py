@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cairndb import codec
-from cairndb.appender_options import StoreOptions
+from cairndb.appender_parts import StoreOptions
 from cairndb.checkpointer import make_checkpoint
 from cairndb.errors import SchemaError, UsageError
 from cairndb.opening import own, read

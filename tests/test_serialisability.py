@@ -12,7 +12,7 @@ import pytest
 
 import cairndb
 from cairndb import opening
-from cairndb.appender_options import StoreOptions
+from cairndb.appender_parts import StoreOptions
 from cairndb.database import Database
 from cairndb.files import RealDirectory
 from cairndb.housekeeper import Housekeeper

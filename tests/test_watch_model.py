@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from msgspec import Raw
 
 from cairndb import rewinding, touched
-from cairndb.appender_options import StoreOptions
+from cairndb.appender_parts import StoreOptions
 from cairndb.errors import Compacted, UsageError
 from cairndb.fold import Fold
 from cairndb.opening import own, read

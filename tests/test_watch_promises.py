@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import cairndb
-from cairndb.appender_options import StoreOptions
+from cairndb.appender_parts import StoreOptions
 from cairndb.errors import Compacted, DatabaseFailed
 from cairndb.opening import own
 from cairndb.schema import compile_root

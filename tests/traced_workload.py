@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import crashing
 from cairndb import opening
-from cairndb.appender_options import StoreOptions
+from cairndb.appender_parts import StoreOptions
 from cairndb.checkpointer import make_checkpoint
 from cairndb.files import RealDirectory
 from cairndb.housekeeper import Housekeeper, Report

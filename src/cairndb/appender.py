@@ -21,14 +21,17 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from zlib import crc32
 
+from cairndb.appender_parts import BUFFER_BYTES_MAX, Batch, Schema
 from cairndb.chain import Position
 from cairndb.errors import DatabaseFailed, DiskFull, ReadOnlyError, ValidationError
 from cairndb.files import NO_ROOM
 from cairndb.frame import PAYLOAD_BYTES_MAX, UNSAID
 from cairndb.log import (
+    CLOSING_BYTES,
+    ENTRY_OVERHEAD_MAX,
     LiveSegment,
     Piece,
     SegmentHeader,
@@ -41,29 +44,10 @@ from cairndb.publishing import disk_full
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from cairndb.appender_options import StoreOptions
+    from cairndb.appender_parts import StoreOptions
     from cairndb.files import Directory
     from cairndb.identity import Identity
     from cairndb.recovery import Continuation
-
-
-class Batch(NamedTuple):
-    """What `Appender.take` took: the entries of one frame, and where it goes."""
-
-    first_lsn: int
-    entries: list[bytes]
-    offset: int
-    position: Position
-    """The log's after it."""
-    said_lsn: int
-    """What the frame says is durable, or `UNSAID`."""
-
-
-class Schema(NamedTuple):
-    """What the entries of a segment were encoded with."""
-
-    text: str
-    fingerprint: str
 
 
 class Appender:
@@ -163,6 +147,27 @@ class Appender:
             self._failure = error
             raise
 
+    def has_room(self, entry_bytes: int) -> bool:
+        """Whether an entry can be appended just so, as nearly every one can; without a mutex.
+
+        Args:
+            entry_bytes: the length of the entry.
+
+        Returns:
+            Whether there is room for it, and no more is buffered than `BUFFER_BYTES_MAX`; if not,
+            `reserve` says what is to be done.
+        """
+        live = self._live
+        if live is None or self._failure is not None:
+            return False
+        # In this order: what is taken meanwhile is counted twice, and never not at all.
+        buffered = self.buffered_bytes + entry_bytes
+        overhead = (len(self._buffer) + 1) * ENTRY_OVERHEAD_MAX
+        return (
+            buffered <= BUFFER_BYTES_MAX
+            and buffered + overhead + CLOSING_BYTES + live.end <= live.capacity
+        )
+
     def reserve(self, entry_bytes: int) -> bool:
         """Whether there is room in the segment for all that is buffered and this entry.
 
@@ -230,19 +235,21 @@ class Appender:
         """
         if self._failure is not None:
             self._check_alive()
-        first_lsn, entries, offset, position, said_lsn = batch
-        if entries:
-            assert first_lsn == self.written.lsn + 1
-            assert self._live is not None
-            payload = entries[0] if len(entries) == 1 else b"".join(entries)
-            try:
-                self._live.write(offset, Piece(first_lsn, len(entries), payload), said_lsn)
-            except BaseException as error:  # as _deadly, which takes as long as all the rest
-                self._failure = error
-                raise
-            self._said_lsn = max(self._said_lsn, said_lsn)
-            self.written = position
-        return position.lsn if entries else self.written.lsn
+        entries = batch.entries
+        if not entries:
+            return self.written.lsn
+        live, first_lsn, said_lsn = self._live, batch.first_lsn, batch.said_lsn
+        assert first_lsn == self.written.lsn + 1
+        assert live is not None
+        payload = entries[0] if len(entries) == 1 else b"".join(entries)
+        try:
+            live.write(batch.offset, first_lsn, len(entries), payload, said_lsn)
+        except BaseException as error:  # as _deadly, which takes as long as all the rest
+            self._failure = error
+            raise
+        self._said_lsn = max(self._said_lsn, said_lsn)
+        self.written = batch.position
+        return batch.position.lsn
 
     def sync(self) -> int:
         """Make durable what is written.

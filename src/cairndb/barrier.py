@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from cairndb import codec
-from cairndb.appender import Schema
+from cairndb.appender_parts import Schema
 from cairndb.chain import Position
 from cairndb.checkpoint import CheckpointHeader, publish_checkpoint
 from cairndb.patch import BARRIER, encode_entry, operation

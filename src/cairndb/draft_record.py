@@ -69,9 +69,10 @@ class Plan:
         self.nodes = [field.name for field in self.fields if field.kind.is_node]
         self.slots = [_slot(cls, name) for name in self.names]
         self.slot_of = {f.encode_name: s for f, s in zip(self.fields, self.slots, strict=True)}
-        # By name, in the order of declaration: the field, its place, and its slot's two functions.
+        # By name: place in the declaration, stored name, encoder, whether it may hold a node, and
+        # what reads and writes its slot.
         self.parts = {
-            f.name: (f, n, s.__get__, s.__set__)
+            f.name: (n, f.encode_name, f.kind.encode, f.kind.is_node, s.__get__, s.__set__)
             for n, (f, s) in enumerate(zip(self.fields, self.slots, strict=True))
         }
         self.positional = cls.__match_args__ == self.names
@@ -240,7 +241,7 @@ def _keep(self: Any, key: str, child: Draft) -> None:
         own["__cairn_written__"][key] = None
     else:
         own["__cairn_written__"] = {key: None}
-    self.__cairn_plan__.parts[key][3](self, child)
+    self.__cairn_plan__.parts[key][5](self, child)
 
 
 def _hide(self: Any, child: Draft) -> None:
@@ -285,24 +286,23 @@ def _plain(self: Any) -> Any:
 
 def _collect(self: Any, path: list[Any], operations: list[Operation]) -> None:
     own = self.__dict__
+    written = own.get("__cairn_written__", ())
     base = own["__cairn_base__"]
     parts = self.__cairn_plan__.parts
-    written = own.get("__cairn_written__", ())
-    for name in written if len(written) < 2 else sorted(written, key=lambda name: parts[name][1]):
-        field, _, get, _ = parts[name]
+    for name in written if len(written) < 2 else sorted(written, key=parts.__getitem__):
+        _, step, encode, is_node, get, _ = parts[name]
         new = get(self)
         old = get(base)
         if new is old:
             continue
-        kind = field.kind
-        if kind.is_node and draft_base.is_draft(new):
+        if is_node and draft_base.is_draft(new):
             if new.__cairn_base__ is old:
-                new.__cairn_collect__([*path, field.encode_name], operations)
+                new.__cairn_collect__([*path, step], operations)
                 continue
             new = new.__cairn_merged__()
-        encoded = kind.encode(new)
-        if encoded != kind.encode(old):
-            operations.append(Operation(SET, [*path, field.encode_name], Raw(encoded)))
+        encoded = encode(new)
+        if encoded != encode(old):
+            operations.append(Operation(SET, [*path, step], Raw(encoded)))
 
 
 def _end(self: Any, alive: list[Draft]) -> None:

@@ -25,6 +25,7 @@ from msgspec import Struct
 
 from cairndb import draft as drafts
 from cairndb import locks
+from cairndb.appender_parts import BUFFER_BYTES_MAX
 from cairndb.errors import DatabaseFailed, ReadOnlyError, UsageError, ValidationError
 from cairndb.flusher import Flusher
 from cairndb.flusher_async import Job, TaskFlusher
@@ -38,7 +39,7 @@ from cairndb.rules import judge
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cairndb.appender import Batch
+    from cairndb.appender_parts import Batch
     from cairndb.errors import CairnError
     from cairndb.files import Directory
     from cairndb.patch import Call, Prepared, Tree
@@ -48,9 +49,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ENTRY_BYTES_MAX: Final = 1 << 30
-# What waits to be written, when updates don't wait for it, is bounded: past this the next one
-# writes it.
-BUFFER_BYTES_MAX: Final = 4 << 20
 
 
 class Change(Struct):
@@ -165,7 +163,13 @@ class Engine:
         now = self.clock()
         now = max(now, self.time)
         entry = encode_entry(now, operations, call)
-        prepared = self._prepare(entry)
+        if self.meter.wants(self.applied_lsn, len(entry)):
+            # Processor time: what others do meanwhile, replay won't wait for.
+            started = time.thread_time()
+            prepared = self.tree.resolve(decode_entry(entry).operations)
+            self.meter.add(len(entry), time.thread_time() - started)
+        else:
+            prepared = self.tree.resolve(decode_entry(entry).operations)
         return Change(entry, prepared, now, changes)
 
     def make_way(self, change: Change, deadline: float | None) -> None:
@@ -175,9 +179,12 @@ class Engine:
             change: the update lock is held; if this raises it still is, for the caller to release.
             deadline: on the monotonic clock, for the upgrade.
         """
-        work = self.work_for_room(len(change.entry))
-        if work is not None:
-            self.flusher.run(work)
+        store = self._store
+        assert store is not None
+        if not store.has_room(len(change.entry)):
+            work = self.work_for_room(len(change.entry))
+            if work is not None:
+                self.flusher.run(work)
         self.lock.upgrade(deadline)
 
     def append(self, change: Change) -> None:
@@ -199,16 +206,6 @@ class Engine:
             self.flusher.fail(error)
             raise
         change.lsn = lsn
-
-    def _prepare(self, entry: bytes) -> Prepared:
-        """Decode an entry and find every node that it touches: what replay would do with it."""
-        if not self.meter.wants(self.applied_lsn, len(entry)):
-            return self.tree.resolve(decode_entry(entry).operations)
-        # Processor time: what others do meanwhile, replay won't wait for.
-        started = time.thread_time()
-        prepared = self.tree.resolve(decode_entry(entry).operations)
-        self.meter.add(len(entry), time.thread_time() - started)
-        return prepared
 
     def derive(self, *, strict: bool) -> None:
         """Make indexes from the state.

@@ -166,6 +166,7 @@ class LiveSegment:
 
     def __init__(self, segment: Segment, file: File, capacity: int, end: int) -> None:
         self.segment = segment
+        self._nonce = segment.header.nonce
         self.file = file
         self.capacity = capacity
         self.end = end
@@ -219,10 +220,11 @@ class LiveSegment:
         assert self.end + EMPTY_FRAME_BYTES <= self.capacity
         return offset
 
-    def write(self, offset: int, piece: Piece, durable_lsn: int) -> None:
-        """Write one frame there, with one call."""
-        nonce = self.segment.header.nonce
-        frame = encode_frame(nonce, offset, *piece, durable_lsn)
+    def write(
+        self, offset: int, first_lsn: int, count: int, payload: bytes, durable_lsn: int
+    ) -> None:
+        """Write one frame there, with one call: see `encode_frame`."""
+        frame = encode_frame(self._nonce, offset, first_lsn, count, payload, durable_lsn)
         self.file.write(offset, frame)
 
     def mark(self, next_lsn: int, durable_lsn: int) -> None:
@@ -230,11 +232,11 @@ class LiveSegment:
         assert not self.marked
         offset = self.place(0, MARK, next_lsn - 1 - durable_lsn)
         self.marked = True
-        self.write(offset, Piece(next_lsn, MARK, b""), durable_lsn)
+        self.write(offset, next_lsn, MARK, b"", durable_lsn)
 
     def finish(self, next_lsn: int) -> None:
         """Seal, sync, and give back the room that was never written; the log is synced in full."""
-        self.write(self.end, Piece(next_lsn, SEAL, b""), next_lsn - 1)
+        self.write(self.end, next_lsn, SEAL, b"", next_lsn - 1)
         self.end += SEAL_BYTES
         self.file.sync()
         self.file.truncate(self.end)

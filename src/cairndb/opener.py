@@ -12,7 +12,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
 from cairndb import opening
-from cairndb.appender_options import StoreOptions
+from cairndb.appender_parts import StoreOptions
 from cairndb.database import Database
 from cairndb.errors import UsageError
 from cairndb.housekeeper import Housekeeper

@@ -31,7 +31,7 @@ from cairndb.store import Store
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cairndb.appender_options import StoreOptions
+    from cairndb.appender_parts import StoreOptions
     from cairndb.files import Directory
     from cairndb.kinds import Kind
     from cairndb.log import Piece

@@ -22,8 +22,8 @@ from zlib import crc32
 
 from cairndb import retirement
 from cairndb.adoption import read_back
-from cairndb.appender import Appender, Schema
-from cairndb.appender_options import StoreOptions
+from cairndb.appender import Appender
+from cairndb.appender_parts import Schema, StoreOptions
 from cairndb.chain import End, Position, log_bytes
 from cairndb.checkpoint import checkpoint_name
 from cairndb.errors import DiskFull, UsageError

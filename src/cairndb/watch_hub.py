@@ -23,7 +23,7 @@ from cairndb.watch_items import Start
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cairndb.appender import Batch
+    from cairndb.appender_parts import Batch
     from cairndb.chain import Position
     from cairndb.engine import Engine
     from cairndb.files import Directory

@@ -1,15 +1,24 @@
-"""How a store is to be kept: what its opener may choose."""
+"""What an appender is given, and what it gives: options, a schema, batches."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from msgspec import Struct
 
 from cairndb.files import random_nonce
 from cairndb.retention import NOTHING, Retention
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from cairndb.chain import Position
+
+
+# What waits to be written, when updates don't wait for it, is bounded: past this the next one
+# writes it.
+BUFFER_BYTES_MAX: Final = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +38,25 @@ class StoreOptions:
     nonce: Callable[[], bytes] = random_nonce
     retention: Retention = NOTHING
     held_bytes_max: int = 1 << 30
+
+
+class Batch(Struct, frozen=True, gc=False):
+    """What `Appender.take` took: the entries of one frame, and where it goes.
+
+    A Struct, because that is made by one call of C.
+    """
+
+    first_lsn: int
+    entries: list[bytes]
+    offset: int
+    position: Position
+    """The log's after it."""
+    said_lsn: int
+    """What the frame says is durable, or `UNSAID`."""
+
+
+class Schema(NamedTuple):
+    """What the entries of a segment were encoded with."""
+
+    text: str
+    fingerprint: str
