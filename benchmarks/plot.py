@@ -73,10 +73,11 @@ def _panel(name: str, by: dict[str, Any], top: float) -> tuple[str, float]:
     unit = "a second, more is better" if kind.more_is_better else kind.unit
     lines = [f'<text class="head" x="10" y="{top + 18:g}">{escape(kind.title)} ({unit})</text>']
     values = [found["median"] for found in by.values()]
-    least, most = math.log(min(values)), math.log(max(values))
+    # At least a factor of ten across: what is nearly as good looks so.
+    least, most = min(values), max(*values, 10 * min(values))
     room, line = WIDTH - LABEL - VALUE - 20, top + HEAD
     for who, found in ranked(by, kind):
-        part = (math.log(found["median"]) - least) / ((most - least) or 1.0)
+        part = math.log(found["median"] / least) / math.log(most / least)
         length = room * (SHORTEST + (1 - SHORTEST) * part)
         look = "ours" if who.startswith("cairndb") else "limit" if who in LIMITS else "bar"
         base = line + BAR - 3

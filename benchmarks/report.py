@@ -62,7 +62,7 @@ def spread(values: list[float]) -> Report:
         "median": statistics.median(values),
         "least": min(values),
         "most": max(values),
-        "samples": values,
+        "samples": [float(f"{value:.6g}") for value in values],
     }
 
 

@@ -236,7 +236,7 @@ class Pass:
         """Open from the log alone, in a process that didn't write it."""
         folder = self.folder / "replay"
         with self._process(CAIRN, folder, 1000) as process:
-            lsn = process.ask("log", updates=2 * self.accounts)["lsn"]
+            lsn = process.ask("log", updates=self.accounts)["lsn"]
         with self._process(CAIRN, folder, 1000) as process:
             opened = process.ask("open", level="process")["seconds"]
             self.note("replay", CAIRN, FIGURES["replay"].value(opened, lsn))

@@ -5,6 +5,7 @@ server is started by the process that asks it, and ended with it.
 """
 
 import asyncio
+import atexit
 import re
 import shutil
 import socket
@@ -26,6 +27,16 @@ if SERVER is None:
 COMMON = "appendonly yes, no snapshots, no rewriting meanwhile; Unix socket, redis-py with hiredis"
 BATCH = 10_000
 CONNECTIONS = 64
+# Within the server: many times as fast as to ask for each balance, pipelined.
+TOTAL = """
+local total, cursor = 0, "0"
+repeat
+  local found = redis.call("SCAN", cursor, "COUNT", 10000)
+  cursor = found[1]
+  for _, key in ipairs(found[2]) do total = total + redis.call("HGET", key, "balance") end
+until cursor == "0"
+return total
+"""
 
 
 class Server:
@@ -50,6 +61,9 @@ class Server:
             [SERVER, *options], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )
 
+        # Whoever asks may be ended before it has been closed.
+        atexit.register(self.end)
+
     def first_answer(self, command: bytes) -> bytes:
         """Ask until it answers with something else than that it isn't ready."""
         while True:
@@ -67,6 +81,7 @@ class Server:
 
     def end(self) -> None:
         """Have it write what it hasn't, and wait for its end."""
+        atexit.unregister(self.end)
         self.process.terminate()
         self.process.wait(60)
         shutil.rmtree(self.sockets, ignore_errors=True)
@@ -97,6 +112,7 @@ class Redis(Contender):
         "Redis: an account is a hash. It has no views.",
         "Redis is loaded by pipelines of 10,000 commands: that is quickest, if not one update.",
         "Redis, first read: from the start of the server to a client that is there already.",
+        "Redis sums up all balances in a script, within the server.",
         "Redis rewrote its file before it was started for the first read (BGREWRITEAOF).",
     )
     packages = ("redis", "hiredis")
@@ -140,15 +156,7 @@ class Redis(Contender):
 
     def iterate(self) -> int:
         """See Contender."""
-        total, cursor = 0, 0
-        while True:
-            cursor, keys = self.client.scan(cursor, count=BATCH)
-            pipeline = self.client.pipeline(transaction=False)
-            for key in keys:
-                pipeline.execute_command("HGET", key, "balance")
-            total += sum(map(int, pipeline.execute()))
-            if not cursor:
-                return total
+        return int(self.client.eval(TOTAL, 0))
 
     def update(self, keys: list[str]) -> None:
         """See Contender."""
