@@ -24,6 +24,7 @@ from contenders.work import (
     CROWD,
     DURABLE,
     FIRST,
+    HOT,
     ITERATE,
     LOAD,
     READ,
@@ -80,12 +81,17 @@ class Process:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
+        self._answer("start")
+
     def ask(self, do: str, **arguments: object) -> dict[str, Any]:
         """Have it do something."""
         assert self.process.stdin is not None
-        assert self.process.stdout is not None
         self.process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
         self.process.stdin.flush()
+        return self._answer(do)
+
+    def _answer(self, do: str) -> dict[str, Any]:
+        assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
             raise RuntimeError(f"{self.name} ended while it was asked to {do}: see above")
@@ -117,7 +123,7 @@ class Pass:
             self._fill(names)
             self._first(names)
             self._memory()
-            self._turns(names, "process", (ITERATE, READ, VIEW, UPDATE))
+            self._turns(names, "process", (ITERATE, READ, HOT, VIEW, UPDATE))
             if self.plan.durable:
                 self._turns(names, "commit", (DURABLE, CROWD, AT_ONCE))
                 self._replay()
@@ -249,11 +255,14 @@ class Pass:
             if name not in self.names:
                 continue
             folder, few = self.folder / "few", self.plan.few
+            with self._process(name, folder, few) as filling:
+                filling.ask("open", level="process")
+                filling.ask("load")
+                filling.ask("finish")
             with self._process(name, folder, few) as small, self._process(name) as large:
                 small.ask("open", level="process")
-                small.ask("load")
                 large.ask("open", level="process")
-                for figure in (READ, UPDATE):
+                for figure in (READ, HOT, UPDATE):
                     self._say(f"scale {figure}", name)
                     self._compare(figure, name, small, large)
                 small.ask("close")

@@ -20,7 +20,10 @@ from contenders.work import (
     AT_ONCE,
     CROWD,
     DURABLE,
+    HOT,
+    HOT_ACCOUNTS,
     ITERATE,
+    KEYS,
     READ,
     TASKS,
     THREADS,
@@ -50,6 +53,8 @@ class Worker:
         self.subject: Any = contender(name)(folder)
         self.counts: dict[str, int] = {}
         self.keys = Keys(accounts)
+        # The same few again and again, from all over: what is read is near the processor.
+        self.hot = Keys(accounts, HOT_ACCOUNTS)
         self.parts: list[Keys] = []
         self.pool: ThreadPoolExecutor | None = None
 
@@ -111,14 +116,16 @@ class Worker:
         if figure == AT_ONCE:
             some = self.keys.take(TASKS)
             return lambda: subject.update_at_once(some), TASKS
-        keys = self.keys.take(count)
-        assert figure in (READ, UPDATE, DURABLE)
-        call = subject.read if figure == READ else subject.update
+        keys = (self.hot if figure == HOT else self.keys).take(count)
+        assert figure in (READ, HOT, UPDATE, DURABLE)
+        call = subject.read if figure in (READ, HOT) else subject.update
         return lambda: call(keys), count
 
     def _crowd(self, count: int) -> Callable[[], object]:
         """Updates of all threads, each with accounts of its own."""
-        self.parts = self.parts or [Keys(self.accounts, part, THREADS) for part in range(THREADS)]
+        self.parts = self.parts or [
+            Keys(self.accounts, part=part, parts=THREADS) for part in range(THREADS)
+        ]
         # The same threads in each turn: what stores keep for a thread is made once.
         self.pool = pool = self.pool or ThreadPoolExecutor(THREADS)
         crowd = [part.take(count) for part in self.parts]
@@ -173,10 +180,17 @@ class Worker:
 
 
 class Keys:
-    """Random keys, of which every turn takes the next ones."""
+    """Random keys, of which every turn takes the next ones.
 
-    def __init__(self, accounts: int, part: int = 0, parts: int = 1) -> None:
-        self.source = cycle(random_keys(accounts, part, parts))
+    Args:
+        accounts: how many there are.
+        count: of keys before they come again.
+        part: of the accounts, by their number.
+        parts: how many parts there are.
+    """
+
+    def __init__(self, accounts: int, count: int = KEYS, part: int = 0, parts: int = 1) -> None:
+        self.source = cycle(random_keys(accounts, count, part, parts))
 
     def take(self, count: int) -> list[str]:
         """The next ones."""
@@ -221,7 +235,9 @@ def main() -> None:
     if len(sys.argv) > 4:
         first_read(name, folder, rest)
         return
-    serve(Worker(name, folder, int(rest)), sys.stdin, lambda line: print(line, flush=True))
+    worker = Worker(name, folder, int(rest))
+    print("{}", flush=True)  # it is there: nobody works while a process starts
+    serve(worker, sys.stdin, lambda line: print(line, flush=True))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import cairndb
 from contenders.work import (
     AT_ONCE,
     FIRST,
+    HOT,
     ITERATE,
     LOAD,
     READ,
@@ -156,7 +157,7 @@ class Cairn(Contender):
 class Unguarded(Cairn):
     """cairndb whose containers are plain builtins; only reading and loading differ."""
 
-    figures = frozenset({READ, ITERATE, VIEW, LOAD, FIRST})
+    figures = frozenset({READ, HOT, ITERATE, VIEW, LOAD, FIRST})
     guard = False
     settings: ClassVar[dict[Level, str]] = {
         "commit": 'durability="commit", guard=False',

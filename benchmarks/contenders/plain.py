@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from contenders.work import (
     FIRST,
+    HOT,
     ITERATE,
     LOAD,
     READ,
@@ -37,7 +38,7 @@ class PlainAccount:
 class Plain(Contender):
     """A dict of objects and a lock."""
 
-    figures = frozenset({READ, ITERATE, VIEW, UPDATE, LOAD, FIRST})
+    figures = frozenset({READ, HOT, ITERATE, VIEW, UPDATE, LOAD, FIRST})
     settings: ClassVar[dict[Level, str]] = {
         "commit": "nothing is kept",
         "process": "nothing is kept; a view is a threading.Lock; first read: from a pickle",

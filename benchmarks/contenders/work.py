@@ -14,10 +14,13 @@ Level = Literal["commit", "process"]
 
 # How many different random keys there are; they come round again.
 KEYS: Final = 1 << 17
+# How many accounts are read when they are said to be hot.
+HOT_ACCOUNTS: Final = 1000
 THREADS: Final = 16
 TASKS: Final = 1000
 
 READ: Final = "read"
+HOT: Final = "hot"
 ITERATE: Final = "iterate"
 VIEW: Final = "view"
 UPDATE: Final = "update"
@@ -27,7 +30,7 @@ AT_ONCE: Final = "tasks"
 LOAD: Final = "load"
 FIRST: Final = "first"
 
-STORES_ALL: Final = frozenset({READ, ITERATE, VIEW, UPDATE, DURABLE, CROWD, LOAD, FIRST})
+STORES_ALL: Final = frozenset({READ, HOT, ITERATE, VIEW, UPDATE, DURABLE, CROWD, LOAD, FIRST})
 
 
 def key_of(number: int) -> str:
@@ -45,11 +48,11 @@ def tags_of(number: int) -> list[str]:
     return [f"tag-{number % 1000}", f"group-{number % 10}"]
 
 
-def random_keys(accounts: int, part: int = 0, parts: int = 1) -> list[str]:
+def random_keys(accounts: int, count: int = KEYS, part: int = 0, parts: int = 1) -> list[str]:
     """Keys in random order, the same in every run; of one part of all accounts."""
     draw = random.Random(part).randrange  # noqa: S311  not a secret
     slots = max(accounts // parts, 1)
-    return [key_of(draw(slots) * parts + part) for _ in range(KEYS // parts)]
+    return [key_of(draw(slots) * parts + part) for _ in range(count // parts)]
 
 
 class Contender(ABC):
