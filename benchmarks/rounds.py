@@ -36,7 +36,7 @@ from contenders.work import (
 from figures import FIGURES, Samples
 
 WORKER = Path(__file__).with_name("worker.py")
-# A contender one of whose operations takes more turns than this has had its turns.
+# Whoever needs so many times as long for a turn, since it's one operation, gets no other.
 PATIENCE = 8
 
 
@@ -122,7 +122,7 @@ class Pass:
             names = self.names[number % len(self.names) :] + self.names[: number % len(self.names)]
             self._fill(names)
             self._first(names)
-            self._memory()
+            self._memory(objects=number == 0)
             self._turns(names, "process", (ITERATE, READ, HOT, VIEW, UPDATE))
             if self.plan.durable:
                 self._turns(names, "commit", (DURABLE, CROWD, AT_ONCE))
@@ -155,7 +155,7 @@ class Pass:
     def _first(self, names: list[str]) -> None:
         """From nothing to the first read."""
         samples: dict[str, list[float]] = {}
-        for turn in range(min(self.plan.turns, 3)):
+        for turn in range(min(self.plan.turns, 3 if self.plan.durable else 2)):
             for name in rotated(names, turn):
                 if FIRST in kind_of(name).figures:
                     self._say(FIRST, name)
@@ -179,14 +179,13 @@ class Pass:
             raise RuntimeError(f"{name} could not be opened again: see above")
         return seconds
 
-    def _memory(self) -> None:
-        """What a process takes for all accounts."""
+    def _memory(self, *, objects: bool) -> None:
+        """What a process takes for all accounts; the objects are the same in each round."""
         for name in (CAIRN, UNGUARDED, PLAIN):
             if name in self.names:
                 with self._process(name) as process:
-                    found = process.ask("memory")
-                    for figure in ("resident", "objects"):
-                        self.note(figure, name, FIGURES[figure].value(found[figure], 1))
+                    for figure, size in process.ask("memory", objects=objects).items():
+                        self.note(figure, name, FIGURES[figure].value(size, 1))
                     process.ask("close")
 
     def _turns(self, names: list[str], level: str, figures: tuple[str, ...]) -> None:
@@ -211,14 +210,14 @@ class Pass:
         taking = [name for name in processes if figure in kind_of(name).figures]
         for name in taking:
             self._say(figure, name)
-            found = self._turn(figure, processes[name], calibrate=True)
-            if found["seconds"] > PATIENCE * self.plan.seconds:
-                done[name] = [FIGURES[figure].value(found["seconds"], found["operations"])]
+            self._turn(figure, processes[name], calibrate=True)
         for turn in range(self.plan.turns):
-            for name in rotated([name for name in taking if len(done.get(name, ())) <= turn], turn):
+            for name in rotated(taking, turn):
                 found = self._turn(figure, processes[name], calibrate=False)
                 value = FIGURES[figure].value(found["seconds"], found["operations"])
                 done.setdefault(name, []).append(value)
+                if found["seconds"] > PATIENCE * self.plan.seconds:
+                    taking = [other for other in taking if other != name]
         for name, values in done.items():
             self.note(figure, name, statistics.median(values))
 

@@ -64,7 +64,9 @@ class Plain(Contender):
 
     def settle(self) -> None:
         """See Contender."""
+        gc.disable()  # as in `open`
         self.file.write_bytes(pickle.dumps(self.accounts, pickle.HIGHEST_PROTOCOL))
+        gc.enable()
 
     def load(self, count: int) -> None:
         """See Contender."""
