@@ -93,6 +93,8 @@ def main() -> None:
         "folder", type=Path, nargs="?", default=Path.cwd(), help="where the data is meanwhile"
     )
     given = parser.parse_args()
+    # Compiling isn't importing: what is started anew finds the modules of all contenders compiled.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if CAIRN not in given.contenders:
         parser.error("--contenders must include cairndb, which the others are compared with")
     output = given.output or (None if given.short else RESULTS)
