@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec import Struct
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
 BUFFER_BYTES_MAX: Final = 4 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class StoreOptions:
+class StoreOptions(Struct, frozen=True):
     """How large segments are, and where random bytes come from.
 
     Args:

@@ -7,8 +7,9 @@ bound, for whoever folds them next.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+from msgspec import Struct
 
 from cairndb.errors import CorruptError
 from cairndb.files import path_in
@@ -72,8 +73,7 @@ class Kept:
             yield pieces.popleft()
 
 
-@dataclass(frozen=True)
-class Newest:
+class Newest(Struct, frozen=True):
     """What was found in the newest segment."""
 
     trusted: End

@@ -22,7 +22,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -40,6 +39,7 @@ from cairndb.locks_gates import Mutex
 from cairndb.locks_interrupts import deferred_interrupts
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
 
     from cairndb.engine import Engine
@@ -334,6 +334,8 @@ class Housekeeper:
         return None
 
     def _run_helper(self, lsn: int) -> Report:
+        import subprocess  # noqa: PLC0415  takes longer to import than most of cairndb; few need it
+
         if self._stopping:
             raise CairnError("the database is being closed: no checkpoint was made")
         # The helper ends itself at the end of its standard input, which comes when this process

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
+import platform
 import sys
 import time
 from datetime import UTC, datetime
@@ -66,7 +66,7 @@ def announce(directory: Directory, retain: str | None = None) -> None:
         retain: what the owner keeps of the past, as `cairndb.open` takes it.
     """
     command = " ".join(sys.orig_argv)
-    owner = Owner(socket.gethostname(), os.getpid(), command, datetime.now(UTC), retain)
+    owner = Owner(platform.node(), os.getpid(), command, datetime.now(UTC), retain)
     with contextlib.suppress(OSError):
         _write(directory, msgspec.json.encode(owner) + b"\n")
 
@@ -104,7 +104,7 @@ def _refusal(directory: Directory) -> str:
         with contextlib.suppress(OverflowError, ValueError):  # there it is the year 0 or 10000
             since = since.astimezone()
         who = f"process {owner.pid} on {owner.host} ({owner.command}), since {since:%F %T}"
-        if owner.pid == os.getpid() and owner.host == socket.gethostname():
+        if owner.pid == os.getpid() and owner.host == platform.node():
             who = "this very process: close the other Database object first"
     return (
         f"{directory.path} is open for writing in {who}. "

@@ -23,10 +23,11 @@ in Thompson's construction: no pattern takes longer than its length for each ste
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
 
 from cairndb import codec
 from cairndb.notation import WILDCARDS, escape, key_from_text, parse_path
@@ -37,8 +38,7 @@ if TYPE_CHECKING:
 ONE, MANY = WILDCARDS
 
 
-@dataclass(frozen=True)
-class Exact:
+class Exact(Struct, frozen=True):
     """A step that isn't a wildcard.
 
     Args:
@@ -54,8 +54,7 @@ Step = Exact | str
 """`ONE`, `MANY`, or what it is exactly."""
 
 
-@dataclass(frozen=True)
-class Pattern:
+class Pattern(Struct, frozen=True, dict=True):
     """Which paths are meant.
 
     Args:

@@ -7,9 +7,10 @@ with every problem in one error.
 from __future__ import annotations
 
 import types
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+from msgspec import Struct
 
 from cairndb.errors import SchemaError
 from cairndb.index import Index
@@ -25,19 +26,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 
-@dataclass
-class RecordRules:
+class RecordRules(Struct):
     """What is declared of one class of records."""
 
     name: str
-    keys: list[KeyRule] = field(default_factory=list)
+    keys: list[KeyRule] = []
     """The indexes that its records are in, and its references."""
-    checks: list[Callable[[Any], Any]] = field(default_factory=list)
-    owned: list[tuple[Index[Any, Any], IndexRule]] = field(default_factory=list)
+    checks: list[Callable[[Any], Any]] = []
+    owned: list[tuple[Index[Any, Any], IndexRule]] = []
 
 
-@dataclass
-class Declared:
+class Declared(Struct, dict=True):
     """All rules of a schema.
 
     Args:

@@ -16,9 +16,10 @@ what comparing the two whole states would give.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from cairndb import codec
 from cairndb.codec import MERGE, SPLICE
@@ -75,11 +76,10 @@ def compare(
     return list(_between(before, after, pattern.start, (), differ))
 
 
-@dataclass
-class _Spot:
+class _Spot(Struct):
     """A place on the way to what an entry touches."""
 
-    below: dict[Any, _Spot] = field(default_factory=dict)
+    below: dict[Any, _Spot] = {}
     whole: bool = False
     """Whether anything at it may differ."""
     tail: int | None = None

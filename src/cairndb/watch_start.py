@@ -7,10 +7,9 @@ is found in the log, and what was there then is folded from a checkpoint before 
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from cairndb.errors import Compacted, SchemaError, UsageError
 from cairndb.history import folded, read_at
@@ -33,8 +32,7 @@ if TYPE_CHECKING:
     from cairndb.log import SegmentHeader
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(Struct, frozen=True):
     """What is asked for; the arguments of `Database.watch`."""
 
     pattern: str
