@@ -1,4 +1,4 @@
-"""The quick lane of `Tree.resolve` and `Tree.replay`, against the general way as the oracle."""
+"""The quick lane of `Tree.resolve`, and replay in batches, with the general way as the oracle."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ from msgspec import Meta, Raw
 
 from cairndb import codec
 from cairndb.errors import ValidationError
-from cairndb.patch import DELETE, SET, Operation, Tree, decode_entries, encode_entry, operation
+from cairndb.patch import (
+    DELETE,
+    SET,
+    Operation,
+    Tree,
+    decode_entries,
+    decode_entry,
+    encode_entry,
+    operation,
+)
+from cairndb.patch_replay import Replay
 from cairndb.record import Record
 from cairndb.schema import compile_root
 from effort import examples
@@ -86,7 +96,7 @@ def applied(tree: Tree, operations: list[Operation]) -> tuple[str, str, bytes]:
     return outcome(tree, lambda: tree.apply(tree.resolve(operations)))
 
 
-@settings(max_examples=examples(120))
+@settings(max_examples=examples(60))
 @given(
     st.sampled_from([0, 1]),
     st.lists(
@@ -105,7 +115,7 @@ def test_the_quick_lane_does_what_the_general_way_does(
 
     The same SET twice in one entry does what it does once, and isn't for the lane.
     """
-    quick, general, replayed = a_tree(guard), a_tree(guard), a_tree(guard)
+    quick, general, replay = a_tree(guard), a_tree(guard), Replay(a_tree(guard))
     for path, argument in changes:
         data = encode_entry(0, [(SET, path, Raw(argument))])
         try:
@@ -114,7 +124,8 @@ def test_the_quick_lane_does_what_the_general_way_does(
             continue
         found = applied(quick, entry.operations)
         assert found == applied(general, entry.operations * 2)
-        assert found == outcome(replayed, partial(replayed.replay, [entry]))
+        assert found == outcome(replay.tree, partial(replay.run, data, 1))
+        assert replay.done == (found[0] == "NoneType")
 
 
 def test_the_lane_follows_what_is_replaced() -> None:
@@ -131,27 +142,59 @@ def test_the_lane_follows_what_is_replaced() -> None:
         [(SET, (), Raw(kind.encode(kind.copy(Root(parts={"d": Part()}), 0))))],
         [(SET, ("parts", "d", "small"), 5)],
     ]
-    encoded = [encode_entry(number, each) for number, each in enumerate(entries)]
-    tree.replay(decode_entries(b"".join(encoded), len(encoded)))
+    replay = Replay(tree)
+    for number, each in enumerate(entries):
+        replay.run(encode_entry(number, each), 1)
 
     assert tree.root == Root(parts={"d": Part(small=5)})
+    assert replay.time == 6
 
 
-def test_replay_stops_where_an_entry_is_refused() -> None:
-    """What came before it was applied, and what comes after it wasn't taken."""
-    tree = a_tree(0)
-    encoded = [
-        encode_entry(0, [(SET, ("parts", "a", "small"), 2)]),
-        encode_entry(1, [(DELETE, ("parts", "nobody"), None)]),
-        encode_entry(2, [(SET, ("parts", "a", "small"), 3)]),
-    ]
-    waiting = iter(decode_entries(b"".join(encoded), 3))
+A_SMALL = [(SET, ("parts", "a", "small"), 2)]
+B_SMALL = [(SET, ("parts", "b", "small"), 3)]
+# What the decoder of a batch of them doesn't take, and what it can't tell.
+OTHERS: list[list[tuple[int, tuple[Any, ...], Any]]] = [
+    [(SET, ("parts", "a", "wholeNumber"), 5)],
+    [(SET, ("plain", "a"), 5)],
+    [(DELETE, ("plain", "a"), None)],
+    [*A_SMALL, *B_SMALL],
+    [],
+    [(SET, ("parts", "nobody", "small"), 1)],
+    [(SET, ("parts", "a", "small"), 10)],
+    [(SET, ("parts", "a", "small"), True)],
+    [(SET, ("parts", 1, "small"), 1)],
+    [(DELETE, ("parts", "nobody"), None)],
+]
 
-    with pytest.raises(ValueError, match="nobody"):
-        tree.replay(waiting)
 
-    assert tree.root.parts["a"].small == 2
-    assert [entry.time for entry in waiting] == [2]
+@settings(max_examples=examples(60))
+@given(
+    st.lists(
+        st.lists(st.sampled_from([A_SMALL, B_SMALL]) | st.sampled_from(OTHERS), max_size=5),
+        max_size=6,
+    ),
+    st.none() | st.integers(0, 4),
+)
+def test_pieces_are_replayed_as_their_entries_are(
+    pieces: list[list[list[tuple[int, tuple[Any, ...], Any]]]], limit: int | None
+) -> None:
+    """Whatever is in them: up to the limit, or to the entry that is refused, for that reason."""
+    replay, tree = Replay(a_tree(1)), a_tree(1)
+    begin = [A_SMALL, A_SMALL]  # so that what follows is tried as a batch first
+    replay.run(b"".join(encode_entry(1, each) for each in begin), 2)
+    applied(tree, decode_entry(encode_entry(1, A_SMALL)).operations)
+    for piece in pieces:
+        encoded = [encode_entry(number, each) for number, each in enumerate(piece, 2)]
+        found = outcome(replay.tree, partial(replay.run, b"".join(encoded), len(encoded), limit))
+        for number, data in enumerate(encoded[:limit]):
+            expected = applied(tree, decode_entry(data).operations)
+            if expected[0] != "NoneType":
+                assert (found, replay.done) == (expected, number)
+                return
+        assert found == outcome(tree, lambda: None)
+        assert replay.done == len(encoded[:limit])
+        if encoded[:limit]:
+            assert replay.time == replay.done + 1
 
 
 def test_nothing_is_changed_before_the_first_value_of_the_root() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from operator import length_hint
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cairndb import collector, files, ownership
@@ -21,6 +20,7 @@ from cairndb.fold import Fold
 from cairndb.forecast import ReplayMeter
 from cairndb.history import At, Still, read_at
 from cairndb.patch import Call, Tree, decode_entries, decode_operations
+from cairndb.patch_replay import Replay
 from cairndb.publishing import create_directory
 from cairndb.recovery import Reading, read_chain
 from cairndb.rules import rules_of
@@ -174,14 +174,15 @@ class _Fold:
         started = time.monotonic()
         self.tree.load(self._operations(source))
         self.load_seconds = time.monotonic() - started
-        for piece in source.log_frames():
-            first_lsn, entries = piece.first_lsn, self._decoded(piece)
-            waiting = iter(entries)
+        replay = Replay(self.tree)
+        for first_lsn, count, payload in source.log_frames():
+            limit = None if self._until_lsn is None else self._until_lsn - first_lsn + 1
             try:
-                self.tree.replay(waiting)
-            finally:  # where it got to, without counting on the way
-                self._lsn = first_lsn + len(entries) - length_hint(waiting) - 1
-            self._done_with(entries, piece)
+                replay.run(payload, count, limit)
+            finally:
+                self._lsn = first_lsn + replay.done
+            self.time = replay.time
+            self._step(len(payload))
 
     def _run_untyped(self, source: Store | Reading | Still) -> None:
         """Fold what is of another schema, and convert the whole of it."""
@@ -202,23 +203,16 @@ class _Fold:
             self._step(len(payload))
 
     def _entries(self, piece: Piece) -> Iterator[Entry]:
-        entries = self._decoded(piece)
-        for self._lsn, entry in enumerate(entries, piece.first_lsn):
-            yield entry
-        self._done_with(entries, piece)
-
-    def _decoded(self, piece: Piece) -> list[Entry]:
         first_lsn, count, payload = piece
         self._lsn = first_lsn
         entries = decode_entries(payload, count)
         if self._until_lsn is not None:
             del entries[self._until_lsn - first_lsn + 1 :]
-        return entries
-
-    def _done_with(self, entries: list[Entry], piece: Piece) -> None:
+        for self._lsn, entry in enumerate(entries, first_lsn):
+            yield entry
         if entries:
             self.time = entries[-1].time
-        self._step(len(piece.payload))
+        self._step(len(payload))
 
     def _step(self, payload_bytes: int) -> None:
         self._done += payload_bytes

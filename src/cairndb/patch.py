@@ -17,7 +17,7 @@ nodes and decodes all values first, and changes nothing; it refuses whatever `ap
 Operations on a list's elements come before its splices, and splices run from the back: then
 positions mean the same whether the operations are applied one by one or at once. `Tree.apply` only
 stores what was decoded in nodes that were found: it can't fail. A commit calls these two; recovery
-calls `Tree.replay`, which is the two for one entry after the other.
+calls them for one entry after the other, with `patch_replay`.
 
 Types along a path come from the declarations, walked from the root; the live value only picks the
 member of a union. Keys equal in Python but not in bytes (1, 1.0, True) name what is stored only in
@@ -30,7 +30,7 @@ writer makes are a `ValueError`, which whoever reads the file turns into a `Corr
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Raw
@@ -41,11 +41,13 @@ from cairndb.codec import ADD, BARRIER, DELETE, DISCARD, MERGE, SET, SPLICE, Ope
 from cairndb.errors import ValidationError
 from cairndb.fold import Fold
 from cairndb.frame_header import Moment  # noqa: TC001  msgspec resolves it at run time
-from cairndb.kinds import DictKind, Kind, RecordKind
+from cairndb.patch_lanes import lanes_of
 from cairndb.patch_resolver import Resolver, hashable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from cairndb.kinds import Kind
 
 __all__ = [
     "ADD",
@@ -168,38 +170,6 @@ def decode_operations(payload: bytes, count: int) -> list[Operation]:
 Prepared = list[tuple[Callable[..., Any], tuple[Any, ...]]]
 
 
-class _Lane(NamedTuple):
-    """A dict of records that is a field of the root, for `Tree.resolve` in a hurry."""
-
-    name: str
-    """The root's attribute."""
-    key: type
-    """Of the keys, which are taken as they come out of untyped decoding."""
-    fields: dict[str, tuple[str, Callable[[Raw], Any]]]
-    """By stored name the attribute and the decoder of each field with nothing left to finish."""
-
-
-def _lanes_of(root: Kind) -> dict[str, _Lane]:
-    """The lanes of a root, by the stored names of its fields."""
-    lanes: dict[str, _Lane] = {}
-    for field in root.fields.values() if type(root) is RecordKind else ():
-        kind = field.kind
-        if type(kind) is DictKind and type(kind.value) is RecordKind:
-            # Of these `key_of` changes and refuses nothing.
-            key = kind.key.annotation
-            if key is str or key is int:
-                lanes[field.encode_name] = _Lane(field.name, key, _decoders(kind.value))
-    return lanes
-
-
-def _decoders(kind: RecordKind) -> dict[str, tuple[str, Callable[[Raw], Any]]]:
-    return {
-        field.encode_name: (field.name, msgspec.msgpack.Decoder(field.kind.annotation).decode)
-        for field in kind.fields.values()
-        if not field.kind.must_finish
-    }
-
-
 class Tree:
     """The typed state of a database.
 
@@ -208,12 +178,13 @@ class Tree:
 
     Attributes:
         root: what views show; None until the first entry.
+        lanes: see `patch_lanes`.
     """
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
         self.root: Any = None
-        self._lanes = _lanes_of(kind)
+        self.lanes = lanes_of(kind)
 
     def resolve(self, operations: Sequence[Operation]) -> Prepared:
         """Decode and check all of a patch; nothing is changed.
@@ -237,8 +208,8 @@ class Tree:
                 # to say what is wrong.
                 first, key, last = path
                 try:
-                    name, key_type, fields = self._lanes[first]
-                    field, decode = fields[last]
+                    name, key_type, fields = self.lanes[first]
+                    field, _, decode = fields[last]
                     if type(key) is key_type:
                         node = getattr(self.root, name)[key]
                         return [(force_setattr, (node, field, decode(each.argument)))]
@@ -273,39 +244,6 @@ class Tree:
         """
         for function, arguments in prepared:
             function(*arguments)
-
-    def replay(self, entries: Iterable[Entry]) -> None:
-        """Resolve and apply one entry after the other, as recovery does.
-
-        Args:
-            entries: in the order of the log. What was taken of them when this raises was applied,
-                but for the last one.
-
-        Raises:
-            ValidationError, ValueError: as `resolve`.
-        """
-        # The quick lane of `resolve` once more: two calls, and the list that goes between them,
-        # take a third of the time of an entry.
-        lanes, root, set_field = self._lanes, self.root, force_setattr
-        for entry in entries:
-            operations = entry.operations
-            if len(operations) == 1:
-                (each,) = operations
-                path = each.path
-                if each.code == SET and len(path) == 3:
-                    first, key, last = path
-                    try:
-                        name, key_type, fields = lanes[first]
-                        field, decode = fields[last]
-                        if type(key) is key_type:
-                            node = getattr(root, name)[key]
-                            value = decode(each.argument)
-                            set_field(node, field, value)
-                            continue
-                    except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
-                        pass
-            self.apply(self.resolve(operations))
-            root = self.root
 
     def load(self, operations: Iterable[Operation]) -> None:
         """Make the state from a checkpoint: each operation addresses what is there by then.

@@ -5,7 +5,7 @@ the dicts, lists and sets of the state are subclasses of the builtins whose muta
 add no slot and override no reader, so that reading runs at the builtins' own speed and C code
 (json, sorted, `dict(...)`) sees what it knows. What they can't stop is C code that writes past the
 methods: `dict.__setitem__(d, ...)`, `heapq`. cairndb itself writes that way, and only in
-`patch.Tree.apply`.
+`patch.Tree.apply` and `patch_replay`.
 
 Whatever makes a copy (copy, deepcopy, pickle, `|`, `+`) gives plain builtins: a copy is the user's
 own. A Record stays a Record, and read-only, when it is fresh, copied or popped:
