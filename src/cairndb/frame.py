@@ -26,7 +26,6 @@ it was written; all bits: it isn't said.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from struct import Struct
 from typing import NamedTuple
@@ -193,13 +192,12 @@ class FrameReader:
             self.next_lsn += frame.entries
             yield frame
 
-    def merged(self, payload_bytes: int, pause_lsn: int = 0) -> Iterator[Frame]:
+    def merged(self, run_bytes: int, pause_lsn: int = 0) -> Iterator[Frame]:
         """The same frames, with runs of them that have entries made one.
 
         Args:
-            payload_bytes: how long a run gets, but for the last frame in it.
-            pause_lsn: no run goes on after a frame that ends with this LSN or a later one, if it
-                began before that.
+            run_bytes: how long the frames of a run are together, but for the last.
+            pause_lsn: frames that begin with this LSN, or an earlier one, aren't put together.
 
         Yields:
             Frames, of which a run has the place and the entries of all, and the largest durable
@@ -208,8 +206,8 @@ class FrameReader:
         payloads: list[bytes] = []
         while True:
             offset, first_lsn = self.offset, self.next_lsn
-            pause = pause_lsn if pause_lsn >= first_lsn else sys.maxsize
-            durable_lsn, end = self._run(payloads, payload_bytes, pause)
+            # Up to the pause one by one, since the loop looks at no LSN but the next.
+            durable_lsn, end = self._run(payloads, run_bytes if pause_lsn < first_lsn else 1)
             if payloads:
                 count, payload = self.next_lsn - first_lsn, b"".join(payloads)
                 payloads.clear()
@@ -220,43 +218,47 @@ class FrameReader:
                     return
                 yield frame
 
-    def _run(self, payloads: list[bytes], payload_bytes: int, pause_lsn: int) -> tuple[int, int]:
+    def _run(self, payloads: list[bytes], frames_bytes: int) -> tuple[int, int]:
         """Go through the small frames with entries in the chunk; put down their payloads.
 
         What isn't plainly good is left to `_frame`, which says what it is. The same checks in a
-        loop without calls take a fifth of the time.
+        loop without calls take a sixth of the time: of what is left, half are the four calls of C.
 
         Returns:
             The largest LSN that they prove durable, and where the padding of the last begins.
         """
-        chunk, nonce_check = self._chunk, self._nonce_check
-        shift = self._chunk_offset
-        position, next_lsn = self.offset - shift, self.next_lsn
-        last, unpack = len(chunk) - HEAD.size, HEAD.unpack_from
-        proven = stop = 0
-        while position <= last and payload_bytes > 0 and next_lsn <= pause_lsn:
-            check, first, length, count, unproven, word = unpack(chunk, position)
-            start = position + HEAD_BYTES
-            head = crc32(chunk[position + 4 : position + 12], nonce_check ^ (shift + position) // 8)
+        # Whole multiples of 8, so that a frame whose content is there has its padding too.
+        chunk = self._chunk if not len(self._chunk) % ALIGNMENT else b""
+        nonce_check, shift = self._nonce_check, self._chunk_offset
+        position, low = self.offset - shift, self.next_lsn & _LSN_MASK
+        last = min(len(chunk) - HEAD.size, position + frames_bytes - 1)
+        unpack, unpack_fields, append = _WHOLE_HEAD.unpack_from, _FIELDS.unpack, payloads.append
+        begin, stop = low, 0
+        proven = nothing = begin - 0xFF
+        while position <= last:
+            check, fields, word = unpack(chunk, position)
+            first, length, count, unproven = unpack_fields(fields)
+            start = position + 15
             payload = chunk[start : start + length]
-            if (
-                (head ^ word) & 0xFFFFFF
-                or crc32(payload, head) != check
-                or first != next_lsn & 0xFFFFFFFF
-                or not 0 < count <= length < 0xFFFF
-                or count == 0xFF
-                or start + length + 7 & -8 > len(chunk)
-            ):
+            head = crc32(fields, nonce_check ^ (shift + position >> 3))
+            if crc32(payload, head) != check or (head ^ word) & 0xFFFFFF or first != low:
                 break
+            if count != 1 or unproven:
+                if not 0 < count <= length < 0xFFFF or count == 0xFF:
+                    break
+                if unproven != 0xFF and low - unproven > proven:
+                    proven = low - unproven
+            elif 0 < length < 0xFFFF:
+                proven = low
+            else:
+                break
+            append(payload)
+            low += count
             stop = start + length
-            payloads.append(payload)
-            payload_bytes -= length
-            if unproven != 0xFF and next_lsn - unproven > proven:
-                proven = next_lsn - unproven
-            next_lsn += count
             position = stop + 7 & -8
-        self.offset, self.next_lsn = shift + position, next_lsn
-        return proven - 1, shift + stop
+        lsn_of_zero = self.next_lsn - begin
+        self.offset, self.next_lsn = shift + position, lsn_of_zero + low
+        return UNSAID if proven == nothing else lsn_of_zero + proven - 1, shift + stop
 
     def _available(self, length: int) -> int:
         """Have that many bytes in the chunk from `offset` on; where in the chunk that is, or -1."""
