@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from cairndb.checkpoint import checkpoint_name
 from cairndb.errors import CairnError, CorruptError, DiskFull, UsageError
-from cairndb.log import parse_segment_name
+from cairndb.frame import FrameReader
+from cairndb.log import parse_segment_name, read_segment
 from cairndb.store import Store, StoreOptions
 from crashing import (
     FINGERPRINT,
@@ -99,6 +100,22 @@ def test_without_room_for_the_tail_only_what_is_proven_is_shown() -> None:
     store.start()
     assert b"".join(p.payload for p in store.tail_frames()) == session.ledger.submitted[1]
     assert (store.applied_lsn, store.durable_lsn) == (2, 2)
+
+
+def test_what_nothing_proves_is_written_again_in_one_frame() -> None:
+    """However many frames it was in: opening takes no write for each of them."""
+    world, session = with_entries(20)
+    for size in (5, 30, 7):
+        session.append(size)
+        session.write()
+    store, found = reopened(world)
+
+    assert found == b"".join(session.ledger.submitted)
+    name = segments_of(world)[-1]
+    file = store.directory.open(name)
+    nonce = read_segment(store.directory, name, file).header.nonce
+    reader = FrameReader(file.read, nonce, 4096, file.size(), 2)
+    assert [frame.count for frame in reader] == [3]
 
 
 def test_no_room_for_a_segment_changes_nothing() -> None:

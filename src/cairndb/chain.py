@@ -195,13 +195,20 @@ class Chain:
         yield self.needed[-1], self.newest.good if good else self.newest.trusted
 
     def tail(self) -> list[Piece]:
-        """The good entries that nothing proves, frame by frame."""
+        """The good entries that nothing proves, as they are to be written again: many in a frame.
+
+        Nothing refers to a place between them, since no frame or header proves any of them. Only a
+        barrier, whose checkpoint has its LSN, stays alone.
+        """
         segment, (offset, (lsn, _)) = self.segments[-1], self.newest.trusted
         file = self.files.open(segment.name)
         end = self.newest.good.offset
         reader = FrameReader(file.read, segment.header.nonce, offset, end, lsn + 1)
+        barrier = segment.header.first_lsn if segment.header.barrier else 0
         tail = [
-            Piece(frame.first_lsn, frame.count, frame.payload) for frame in reader if frame.entries
+            Piece(frame.first_lsn, frame.count, frame.payload)
+            for frame in reader.merged(PIECE_BYTES, max(self.base.lsn, barrier))
+            if frame.entries
         ]
         self.files.done(segment.name)
         if reader.offset != end:
