@@ -4,6 +4,7 @@ import os
 import platform
 import resource
 import subprocess
+import sysconfig
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,7 +28,7 @@ def machine(
     }
     if folder is not None:
         found["file system"] = file_system(folder)
-    found["python"] = platform.python_version()
+    found["python"] = f"{platform.python_version()}, {build()}"
     for package in packages:
         try:
             found[package] = version(package)
@@ -35,6 +36,13 @@ def machine(
             continue
     found["sqlite"] = sqlite_version
     return found
+
+
+def build() -> str:
+    """Whether this Python was configured to be compiled with a profile, which makes it quicker."""
+    arguments = sysconfig.get_config_var("CONFIG_ARGS") or ""
+    how = "with" if "--enable-optimizations" in arguments else "without"
+    return f"configured {how} --enable-optimizations"
 
 
 def processor() -> str:

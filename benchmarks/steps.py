@@ -5,17 +5,19 @@
 
 Each step is done again and again by itself, in rounds in which all take turns, and the least of
 them is shown: what it takes when nothing else gets in its way. It is processor time of this thread,
-in which a wait for the disk doesn't count. A sum of steps is less than the whole, which also finds
-colder caches; the whole is measured too.
+in which a wait for the disk doesn't count, but what the system itself does for a sync does. A sum
+of steps is less than the whole, which also finds colder caches, and after a sync still colder ones.
 """
 
 import argparse
 import gc
+import itertools
 import json
+import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -149,7 +151,7 @@ def entry_steps(database: Database[Bank]) -> Iterator[Step]:
     yield Step("entry", "encode it", lambda _: encode_entry(now, operations))
     yield Step("entry", "decode it", lambda _: decode_entry(entry))
     yield Step("entry", "resolve it", lambda _: tree.resolve(decoded))
-    yield Step("entry", "find room in the log", lambda _: engine.work_for_room(len(entry)))
+    yield Step("entry", "find room in the log", lambda _: engine.store.has_room(len(entry)))
     yield Step("entry", "apply it", lambda _: tree.apply(prepared))
     yield Step("guards", "see that there is stack left", lambda _: need_stack())
     yield Step("guards", "defer Ctrl-C", deferred)
@@ -163,6 +165,34 @@ def load_steps(count: int) -> Iterator[Step]:
     encoded = kind.encode(bank)
     yield Step("load", "decode a record", lambda _: plain.decode(encoded))
     yield Step("load", "decode and guard it", lambda _: kind.decode(encoded))
+
+
+def durable_steps(folder: Path) -> Generator[Step]:
+    """What a sync costs, and does to everything after it; `measured` does fewer of these."""
+    database = cairndb.open(folder / "durable.cairn", Bank, restart_target=None)
+    with database.update() as bank:
+        bank.accounts.update({key: Account(f"Owner of {key}") for key in KEYS})
+    file = os.open(folder / "raw", os.O_RDWR | os.O_CREAT)
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, 1 << 24)
+    sync = getattr(os, "fdatasync", os.fsync)
+    sync(file)
+    places = itertools.count(step=64)
+
+    def raw(_number: int) -> None:
+        os.pwrite(file, bytes(64), next(places))
+        sync(file)
+
+    def update(number: int) -> None:
+        with database.update() as bank:
+            bank.accounts[KEYS[number % ACCOUNTS]].balance += 1
+
+    try:
+        yield Step("durable", "write 64 bytes and sync them, without a database", raw)
+        yield Step("durable", "update of one field, the whole", update)
+    finally:
+        database.close()
+        os.close(file)
 
 
 def seconds_of(work: Callable[[int], object], count: int) -> float:
@@ -182,7 +212,7 @@ def measured(steps: list[Step], count: int, rounds: int) -> list[dict[str, Any]]
         loop = min(seconds_of(lambda _: None, count) for _ in range(3))
         for index, step in enumerate(steps):
             per = ACCOUNTS if step.group == "load" else 1
-            repeats = max(1, count // per)
+            repeats = max(1, count // (20 if step.group == "durable" else per))
             taken = seconds_of(step.work, repeats) - loop * repeats / count
             if number:  # the first is the warm-up
                 samples[index].append(taken / repeats / per * 1e6)
@@ -222,14 +252,17 @@ def main() -> None:
     ):
         with database.update() as bank:
             bank.accounts.update({key: Account(f"Owner of {key}", 100, ["a", "b"]) for key in KEYS})
+        durable = durable_steps(Path(folder))
         steps = [
             *view_steps(database),
             *whole_steps(database),
             *draft_steps(database),
             *entry_steps(database),
             *load_steps(ACCOUNTS),
+            *itertools.islice(durable, 2),
         ]
         found = measured(steps, given.count, given.rounds)
+        durable.close()
     if given.json:
         sys.stdout.write(json.dumps({"machine": machine(), "steps": found}, indent=2) + "\n")
     else:
