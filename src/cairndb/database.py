@@ -116,7 +116,7 @@ class Database(Watching, Generic[R]):
 
     def view_async(self, *, durable: bool = True, timeout: float | None = None) -> AsyncView[R]:
         """As `view`, for a task of asyncio or trio: `async with db.view_async() as root:`."""
-        return AsyncView(self._engine, timeout, durable=durable)
+        return AsyncView(self._engine, timeout, durable)
 
     def update_async(self, *, durable: bool = True, timeout: float | None = None) -> AsyncUpdate[R]:
         """As `update`, for a task of asyncio or trio: `async with db.update_async() as root:`.
@@ -124,7 +124,7 @@ class Database(Watching, Generic[R]):
         Only locks and the disk are awaited. Cancelled while it waits for a lock, nothing has
         happened; after that the update stands, and `lsn` of what this returns says so.
         """
-        return AsyncUpdate(self._engine, timeout, durable=durable)
+        return AsyncUpdate(self._engine, timeout, durable)
 
     async def run_async(
         self,
@@ -137,7 +137,7 @@ class Database(Watching, Generic[R]):
         mode, name = mode_of(method)
         if mode == "update":
             call = call_of(name, args, kwargs) if self._audit else None
-            async with AsyncUpdate[R](self._engine, None, call, durable=True) as root:
+            async with AsyncUpdate[R](self._engine, None, True, call) as root:
                 return result_of(method(root, *args, **kwargs), name)
         async with self.view_async() as root:
             return result_of(method(root, *args, **kwargs), name)

@@ -328,10 +328,8 @@ class ThreeModeLock:
         Raises:
             UsageError: the current holder has a view open itself.
         """
-        if not self.shared:
-            self.barrier = True
-            if not self.shared:
-                return
+        if self.upgrade_at_once():
+            return
         assert self._updater == current_holder()
         self._check_own_views()
         patience = BARRIER_SECONDS
@@ -345,6 +343,13 @@ class ThreeModeLock:
         except BaseException:
             self._lift_barrier()
             raise
+
+    def upgrade_at_once(self) -> bool:
+        """Go from update to exclusive mode if no view is open; if one is, `upgrade` has to."""
+        if self.shared:
+            return False
+        self.barrier = True
+        return not self.shared
 
     def _check_own_views(self) -> None:
         if self._updater in self.shared:

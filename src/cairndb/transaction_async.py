@@ -15,6 +15,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from msgspec import Struct
+
 from cairndb import draft as drafts
 from cairndb.engine_starting import bring_tail_async
 from cairndb.flusher_async import Job
@@ -33,10 +35,13 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
-class EndedView(Generic[R]):
-    """A view that is over. It becomes this, so that its end costs no `__del__`."""
+class EndedView(Struct, Generic[R], eq=False):
+    """A view that is over: see `transaction.Ended`."""
 
-    __slots__ = ("_durable", "_engine", "_held", "_timeout")
+    _engine: Engine
+    _timeout: float | None
+    durable: bool
+    _held: Hold | None = None
 
     async def __aenter__(self) -> R:
         raise used()
@@ -50,19 +55,11 @@ class EndedView(Generic[R]):
         raise used()
 
 
-class AsyncView(EndedView[R]):
+class AsyncView(EndedView[R], eq=False):
     """A consistent read of a task: the state stays as it is while the block runs.
 
     Made by `Database.view_async`; use it once, in an `async with` statement.
     """
-
-    __slots__ = ()
-
-    def __init__(self, engine: Engine, timeout: float | None, *, durable: bool) -> None:
-        self._held: Hold | None = None
-        self._engine = engine
-        self._timeout = timeout
-        self._durable = durable
 
     async def __aenter__(self) -> R:
         engine = self._engine
@@ -86,7 +83,7 @@ class AsyncView(EndedView[R]):
         lsn = engine.applied_lsn
         self._release()
         # A coroutine that is closed may await nothing.
-        if self._durable and kind is not GeneratorExit:
+        if self.durable and kind is not GeneratorExit:
             await engine.wait_async(lsn)
 
     def _release(self) -> None:
@@ -100,23 +97,19 @@ class AsyncView(EndedView[R]):
         let_go(self)
 
 
-class EndedUpdate(Generic[R]):
+class EndedUpdate(Struct, Generic[R], eq=False):
     """An update that is over, and what became of it. See `EndedView`."""
 
-    __slots__ = (
-        "_call",
-        "_change",
-        "_durable",
-        "_engine",
-        "_held",
-        "_job",
-        "_root",
-        "_seen_lsn",
-        "_timeout",
-    )
-
-    _change: Change | None
-    _seen_lsn: int | None
+    _engine: Engine
+    _timeout: float | None
+    durable: bool
+    _call: Call | None = None
+    _held: Hold | None = None
+    _root: Any = None
+    _change: Change | None = None
+    # Of what the block saw, if it ended and changed nothing.
+    _seen_lsn: int | None = None
+    _job: Job[None] | None = None
 
     @property
     def lsn(self) -> int | None:
@@ -147,7 +140,7 @@ class EndedUpdate(Generic[R]):
         raise used()
 
 
-class AsyncUpdate(EndedUpdate[R]):
+class AsyncUpdate(EndedUpdate[R], eq=False):
     """A transaction of a task: its end commits, or drops what the block changed if that raised.
 
     Made by `Database.update_async`; use it once, in an `async with` statement. Kept, it tells what
@@ -161,22 +154,6 @@ class AsyncUpdate(EndedUpdate[R]):
             print(update.committed)
     """
 
-    __slots__ = ()
-
-    def __init__(
-        self, engine: Engine, timeout: float | None, call: Call | None = None, *, durable: bool
-    ) -> None:
-        self._held: Hold | None = None
-        self._root: Any = None
-        self._engine = engine
-        self._timeout = timeout
-        self._call = call
-        self._durable = durable
-        self._change: Change | None = None
-        # Of what the block saw, if it ended and changed nothing.
-        self._seen_lsn: int | None = None
-        self._job: Job[None] | None = None
-
     async def __aenter__(self) -> R:
         engine = self._engine
         engine.check_usable()
@@ -185,11 +162,13 @@ class AsyncUpdate(EndedUpdate[R]):
             raise used()
         holder = engine.lock.check_update_async()
         deadline = deadline_after(self._timeout)
-        await bring_tail_async(engine, deadline)
+        if engine.tail_missing:
+            await bring_tail_async(engine, deadline)
         held = [holder]
         self._held = held
         try:
-            await engine.lock.acquire_update_async(holder, held, deadline)
+            if not engine.lock.take_free_update(holder, held):
+                await engine.lock.acquire_update_async(holder, held, deadline)
             engine.check_usable()
             self._root = engine.begin()
             root: R = self._root
@@ -215,10 +194,11 @@ class AsyncUpdate(EndedUpdate[R]):
             kind = GeneratorExit
             raise
         finally:
-            self._release()
+            if self._held is not None:
+                self._release()
             try:
                 # A coroutine that is closed may await nothing.
-                if self._durable and kind is not GeneratorExit:
+                if self.durable and kind is not GeneratorExit:
                     await engine.wait_async(lsn)
             finally:
                 if engine.wake is not None:
@@ -232,15 +212,15 @@ class AsyncUpdate(EndedUpdate[R]):
             self._seen_lsn = engine.applied_lsn
             return
         self._change = change
-        held = self._held
-        assert held is not None
-        work = engine.work_for_room(len(change.entry))
-        if work is not None:
-            await self._have_done(work)
-        await engine.lock.upgrade_async(deadline_after(self._timeout))
+        if not engine.store.has_room(len(change.entry)):
+            work = engine.work_for_room(len(change.entry))
+            if work is not None:
+                await self._have_done(work)
+        if not engine.lock.upgrade_at_once():
+            await engine.lock.upgrade_async(deadline_after(self._timeout))
         with deferred_interrupts:
             engine.append(change)
-            engine.lock.release_update(held[0], held)
+            self._release()
 
     async def _have_done(self, work: Callable[[], None]) -> None:
         engine = self._engine
