@@ -59,6 +59,7 @@ FIELDS = ["parts", "numbered", "short", "pairs", "listed", "some", "anything", "
 KEYS = ["a", "b", "", "long", 1, 2, True, 1.0, None, Raw(codec.encode([1, "a"])), Raw(b"\x80")]
 NAMES = ["wholeNumber", "whole_number", "small", "text", "fractions", "names", "a", 0, Raw(b"\x80")]
 VALUES: list[Any] = [0, 9, 10, 2**70 - 1 >> 6, -1, 1.0, True, None, "text", [], ["a"], [1.5], {}]
+VALUES += [{"wholeNumber": 1, "small": 2, "text": None, "fractions": [], "names": ["x"]}]
 ARGUMENTS = [*map(codec.encode, VALUES), b"\xc1", b"\x91" * 2000 + b"\xc0", b"\xa1\xff"]
 
 
@@ -101,7 +102,8 @@ def applied(tree: Tree, operations: list[Operation]) -> tuple[str, str, bytes]:
     st.sampled_from([0, 1]),
     st.lists(
         st.tuples(
-            st.tuples(st.sampled_from(FIELDS), st.sampled_from(KEYS), st.sampled_from(NAMES)),
+            st.tuples(st.sampled_from(FIELDS), st.sampled_from(KEYS), st.sampled_from(NAMES))
+            | st.tuples(st.sampled_from(FIELDS), st.sampled_from(KEYS)),
             st.sampled_from(ARGUMENTS),
         ),
         min_size=1,

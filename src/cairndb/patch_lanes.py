@@ -1,8 +1,9 @@
-"""What can be known beforehand of the change that most updates make: a field of a record in a dict.
+"""What can be known beforehand of the changes that most updates make.
 
-A *lane* is a dict of records that is itself a field of the root: /accounts/<key>/<field>. Its keys
-are plain, so that `key_of` changes and refuses nothing; of its fields those count whose decoded
-values are finished. Everything else, and everything wrong, is left to the general way.
+A *lane* is a dict that is a field of the root, as in /accounts/<key> and, if it is one of records,
+/accounts/<key>/<field>. Its keys are plain, so that `key_of` changes and refuses nothing; of the
+records' fields those count whose decoded values are finished. Everything else, and everything
+wrong, is left to the general way.
 """
 
 from __future__ import annotations
@@ -32,14 +33,16 @@ class LaneField(NamedTuple):
 
 
 class Lane(NamedTuple):
-    """A dict of records that is a field of the root."""
+    """A dict that is a field of the root."""
 
     name: str
     """The root's attribute."""
     key: type
     """Of the keys: str or int."""
+    decode: Callable[[Raw], Any]
+    """Of its values."""
     fields: dict[str, LaneField]
-    """By stored name."""
+    """Of its values, if they are records, by stored name."""
 
 
 def lanes_of(root: Kind) -> dict[str, Lane]:
@@ -47,10 +50,11 @@ def lanes_of(root: Kind) -> dict[str, Lane]:
     lanes: dict[str, Lane] = {}
     for field in root.fields.values() if type(root) is RecordKind else ():
         kind = field.kind
-        if type(kind) is DictKind and type(kind.value) is RecordKind:
-            key = kind.key.annotation
+        if type(kind) is DictKind:
+            key, value = kind.key.annotation, kind.value
             if key is str or key is int:
-                lanes[field.encode_name] = Lane(field.name, key, _fields_of(kind.value))
+                fields = _fields_of(value) if type(value) is RecordKind else {}
+                lanes[field.encode_name] = Lane(field.name, key, value.decode, fields)
     return lanes
 
 
