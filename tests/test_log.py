@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cairndb.errors import CorruptError, ValidationError
-from cairndb.frame import PAYLOAD_BYTES_MAX, SEAL, FrameReader
+from cairndb.frame import PAYLOAD_BYTES_MAX, SEAL, UNSAID, FrameReader, frame_bytes
 from cairndb.log import (
     SegmentHeader,
     bytes_needed,
@@ -87,6 +87,30 @@ def test_a_segment_that_is_as_large_as_needed_takes_its_entry() -> None:
         live = publish_segment(SimulatedDirectory(World()), header, least, durable_lsn=0)
         assert live.fits(0, 0, size)
         assert not live.fits(0, 0, size + 1)
+
+
+def test_what_is_durable_is_said_when_it_is_new_and_now_and_then() -> None:
+    """And with every frame that needn't be large for that; the header says it of what is before."""
+    live = publish_segment(SimulatedDirectory(World()), header_of(5), 1 << 20, durable_lsn=4)
+
+    def said(first_lsn: int, durable_lsn: int) -> int:
+        begin = live.end
+        offset, lsn = live.place_entries(20, first_lsn, 1, durable_lsn)
+        assert (offset, live.end - begin) == (begin, frame_bytes(20, 1, unproven(first_lsn, lsn)))
+        return lsn
+
+    def unproven(first_lsn: int, lsn: int) -> int:
+        return -1 if lsn == UNSAID else first_lsn - 1 - lsn
+
+    assert [said(lsn, 4) for lsn in (5, 259)] == [4, 4]
+    assert {said(lsn, 4) for lsn in range(260, 500)} == {UNSAID}
+    assert [said(500, 100), *(said(lsn, 100) for lsn in range(501, 565))] == [
+        100,
+        *[UNSAID] * 63,
+        100,
+    ]
+    assert [said(565, 101), said(566, 566 - 255), said(567, 311)] == [101, 311, UNSAID]
+    live.file.close()
 
 
 def test_a_rotated_segment_ends_with_its_seal() -> None:
