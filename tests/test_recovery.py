@@ -151,6 +151,34 @@ def test_evidence_behind_a_bad_frame_counts() -> None:
         reopened(world)
 
 
+def test_what_was_synced_long_ago_is_said_often_enough() -> None:
+    """Hundreds of frames later, where most say nothing of it, the loss of all before them shows."""
+    world = World()
+    options = StoreOptions(1 << 17, 1 << 17, Nonces("a"))
+    store = Store.open(
+        SimulatedDirectory(world),
+        schema=SCHEMA,
+        fingerprint=FINGERPRINT,
+        create=True,
+        options=options,
+        clock=lambda: 0,
+    )
+    places = []
+    for lsn in range(1, 700):
+        assert store.reserve(20)
+        store.append(b"x" * 20)
+        batch = store.take()
+        store.write(batch)
+        places.append(batch.offset)
+        if lsn == 2:
+            store.sync()
+    name = segments_of(world)[0]
+    for lost in (places[300], places[600]):
+        damage(world, name, 4096, bytes(lost - 4096))
+        with pytest.raises(CorruptError, match="LSN 1 was there: everything up to LSN 2 is"):
+            reopened(world)
+
+
 def test_damage_in_an_earlier_segment_is_corruption() -> None:
     """All of it up to the trusted end was synced before the next was published."""
     world, _ = with_entries(20, 300, 300)
