@@ -157,14 +157,14 @@ def at_most(
     title: str, bound: float, of_what: str, samples: Callable[[Samples], list[float]]
 ) -> Target:
     """A target not to be exceeded."""
-    return Target(title, f"≤ {bound:,g}{of_what}", bound, least=False, samples=samples)
+    return Target(title, f"≤ {bound:,.10g}{of_what}", bound, least=False, samples=samples)
 
 
 def at_least(
     title: str, bound: float, of_what: str, samples: Callable[[Samples], list[float]]
 ) -> Target:
     """A target to be reached."""
-    return Target(title, f"≥ {bound:,g}{of_what}", bound, least=True, samples=samples)
+    return Target(title, f"≥ {bound:,.10g}{of_what}", bound, least=True, samples=samples)
 
 
 PLAIN_TIMES: Final = " × plain objects"

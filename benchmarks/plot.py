@@ -12,7 +12,7 @@ from figures import FIGURES
 from report import ranked, shown
 
 WIDTH = 900
-LABEL = 190
+LABEL = 200
 VALUE = 90
 BAR = 14
 GAP = 5
