@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 from contextlib import closing, suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 import cairndb
 from cairndb.appender_parts import StoreOptions
