@@ -130,6 +130,7 @@ class Strike:
 
 
 def _library_code() -> Iterator[CodeType]:
+    gc.unfreeze()  # what an opening of this process has set aside isn't among the objects
     waiting = [each.__code__ for each in gc.get_objects() if isinstance(each, FunctionType)]
     waiting = [code for code in waiting if code.co_filename.startswith(LIBRARY)]
     while waiting:

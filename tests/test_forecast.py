@@ -125,10 +125,11 @@ def course(target: float, load: float, growth: float, slowness: list[float]) -> 
         if now >= ends:
             meter.forget(sealed)
             found.learn(load, folded, now - began)
-            helper, ends, made = max(helper, now - began), float("inf"), made + 1
+            ends, made = float("inf"), made + 1
         elif ends == float("inf") and found.verdict(size).due:
             began, sealed, folded = now, meter.total, found.replay_seconds(size)
             ends = now + slowness[made % len(slowness)] * (0.3 + 1.5 * (load + folded))
+            helper = max(helper, ends + 0.1 - began)  # also if it is under way at the end
     return Course(longest, longest_ever, helper)
 
 
