@@ -125,6 +125,25 @@ def _update_in_the_sync_of_another(engine: Engine, world: World) -> Scene:
     return Scene(partial(put, engine, 2), end)
 
 
+def _sync_in_the_sync_of_another(engine: Engine, world: World) -> Scene:
+    entered, over = threading.Event(), threading.Event()
+
+    def held(what: str) -> None:
+        if what == "sync" and not entered.is_set():
+            entered.set()
+            wait_until(lambda: engine.flusher._queue or over.is_set())
+
+    world.observe = held
+    leader = Aside(partial(put, engine, 1, filling="leader"))
+    entered.wait()
+
+    def end() -> None:
+        over.set()
+        leader.result()
+
+    return Scene(engine.sync, end)
+
+
 def _update_that_waits_for_another(engine: Engine, _world: World) -> Scene:
     entered, over = threading.Event(), threading.Event()
 
@@ -259,6 +278,7 @@ SCENES: dict[str, Callable[[Engine, World], Scene]] = {
         _update_that_raises,
         _update_with_a_view_inside,
         _update_in_the_sync_of_another,
+        _sync_in_the_sync_of_another,
         _update_that_waits_for_another,
         _update_that_waits_for_a_view,
         _update_that_is_late,

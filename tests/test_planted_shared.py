@@ -84,7 +84,7 @@ def believe_the_leader(monkeypatch: pytest.MonkeyPatch) -> None:
             wait(self, lsn)
             return
         gate = closed_gate()
-        self._gates.append(gate)
+        self._gates.append((0, gate))
         wait_at(gate)
 
     monkeypatch.setattr(Flusher, "wait", waited)
