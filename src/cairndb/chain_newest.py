@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cairndb.log import Segment
 
 # Decoded, a piece should stay in the processor's cache.
-PIECE_BYTES: Final = 1 << 15
+PIECE_BYTES: Final = 1 << 14
 KEPT_BYTES_MAX: Final = 1 << 25
 
 
