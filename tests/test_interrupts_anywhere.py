@@ -106,13 +106,16 @@ def _update_with_a_view_inside(engine: Engine, _world: World) -> Scene:
     return Scene(act)
 
 
-def _update_in_the_sync_of_another(engine: Engine, world: World) -> Scene:
+def _in_the_sync_of_another(
+    engine: Engine, world: World, act: Callable[[], object], waits: Callable[[], object]
+) -> Scene:
+    """Act while another thread's sync is held up until somebody waits for its end."""
     entered, over = threading.Event(), threading.Event()
 
     def held(what: str) -> None:
         if what == "sync" and not entered.is_set():
             entered.set()
-            wait_until(lambda: engine.flusher._gates or over.is_set())
+            wait_until(lambda: waits() or over.is_set())
 
     world.observe = held
     leader = Aside(partial(put, engine, 1, filling="leader"))
@@ -122,26 +125,16 @@ def _update_in_the_sync_of_another(engine: Engine, world: World) -> Scene:
         over.set()
         leader.result()
 
-    return Scene(partial(put, engine, 2), end)
+    return Scene(act, end)
+
+
+def _update_in_the_sync_of_another(engine: Engine, world: World) -> Scene:
+    flusher = engine.flusher
+    return _in_the_sync_of_another(engine, world, partial(put, engine, 2), lambda: flusher._gates)
 
 
 def _sync_in_the_sync_of_another(engine: Engine, world: World) -> Scene:
-    entered, over = threading.Event(), threading.Event()
-
-    def held(what: str) -> None:
-        if what == "sync" and not entered.is_set():
-            entered.set()
-            wait_until(lambda: engine.flusher._queue or over.is_set())
-
-    world.observe = held
-    leader = Aside(partial(put, engine, 1, filling="leader"))
-    entered.wait()
-
-    def end() -> None:
-        over.set()
-        leader.result()
-
-    return Scene(engine.sync, end)
+    return _in_the_sync_of_another(engine, world, engine.sync, lambda: engine.flusher._queue)
 
 
 def _update_that_waits_for_another(engine: Engine, _world: World) -> Scene:
