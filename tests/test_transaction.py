@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cairndb.errors import DatabaseFailed, UsageError, ValidationError
+from cairndb.locks import current_holder
 from cairndb.opening import own
 from cairndb.schema import compile_root
 from cairndb.transaction import Update, View
@@ -184,3 +185,13 @@ def test_a_transaction_is_for_one_block(
         pass
     assert not disk.engine.lock.shared
     assert disk.engine.lock._updater is None
+
+
+def test_a_view_of_whoever_applies_an_update_waits_for_nothing(disk: SlowDisk) -> None:
+    """As in a finalizer that runs in the middle of it: to wait would be to wait for itself."""
+    lock = disk.engine.lock
+    lock.acquire_update()
+    lock.upgrade()
+    with View[Root](disk.engine, 0.01, durable=False) as root:
+        assert root == {"a": 1}
+    lock.release_update(current_holder())

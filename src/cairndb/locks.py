@@ -125,7 +125,7 @@ class ThreeModeLock:
         hold: Hold = [holder, outer]
         try:
             shared[holder] = hold
-            if self.barrier and outer is None and self._updater != holder:
+            if self.barrier and outer is None:
                 self.wait_for_opening(hold, deadline)
             return hold  # noqa: TRY300  inside, so that an interrupt here is seen too
         except BaseException:
@@ -148,7 +148,7 @@ class ThreeModeLock:
             deadline: on the monotonic clock.
         """
         holder = hold[0]
-        if self._held_in_thread(holder):
+        if self._updater == holder or self._held_in_thread(holder):
             return
         while True:
             with self._mutex:

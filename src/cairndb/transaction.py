@@ -87,11 +87,9 @@ class View(Ended[R], eq=False):
     """
 
     def __enter__(self) -> R:
-        engine = self._engine
-        if engine.refusal is not None:
-            raise engine.refusal()
         if self._held is not None:
             raise used()
+        engine = self._engine
         try:
             # ThreeModeLock.acquire_shared without its call: all that there is in nearly every view.
             holder = locks.current_holder()
@@ -117,11 +115,14 @@ class View(Ended[R], eq=False):
         engine = self._engine
         # While the view was open nothing was applied: this is what its block saw.
         lsn = engine.applied_lsn
-        held = self._held
         lock = engine.lock
+        shared = lock.shared
+        held = self._held
+        assert held is not None
+        holder, outer = held
         # As above: release_shared, of the innermost and only hold of its holder.
-        if held is not None and held[1] is None and lock.shared.get(held[0]) is held:
-            del lock.shared[held[0]]
+        if outer is None and shared.get(holder) is held:
+            del shared[holder]
             if lock.barrier:
                 lock.wake_upgrade()
             self._held = None
