@@ -195,7 +195,7 @@ def of_reads(figure: str) -> tuple[Target, ...]:
 TARGETS: Final = (
     *(target for figure in (HOT, READ) for target in of_reads(figure)),
     at_most("iterate", 1.1, PLAIN_TIMES, ratio(of(ITERATE, CAIRN), of(ITERATE, PLAIN))),
-    at_most("empty view", 3, " × an empty Lock", ratio(of(VIEW, CAIRN), of(VIEW, PLAIN))),
+    at_most("empty view", 3, " × `with threading.Lock()`", ratio(of(VIEW, CAIRN), of(VIEW, PLAIN))),
     at_most(
         "update, not synced", 0.5, " × sqlite3", ratio(of(UPDATE, CAIRN), of(UPDATE, "sqlite3"))
     ),
