@@ -2,7 +2,7 @@
 
 A state is a tree: what leaves it is freed by its reference counts, and there is nothing in it for
 the collector to find. Yet it looks at all of it, again and again while it grows, and at every full
-collection from then on: 0.4 s for a million records, in the middle of whichever update it strikes.
+collection from then on, in the middle of whichever update it strikes.
 
 Rules. While much is made, collections wait (`paused`). What was loaded when a database is opened
 is then set aside (`settling`), as `gc.freeze` does it: it costs no collection anything, and is
