@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cairndb.checkpoint import checkpoint_name
 from cairndb.errors import CairnError, CorruptError, DiskFull, UsageError
 from cairndb.frame import FrameReader
-from cairndb.log import parse_segment_name, read_segment
+from cairndb.log import LiveSegment, parse_segment_name, read_segment
 from cairndb.store import Store, StoreOptions
 from crashing import (
     FINGERPRINT,
@@ -132,6 +132,24 @@ def test_no_room_for_a_segment_changes_nothing() -> None:
     world.faults = {}
     session.commit(400)
     assert reopened(world)[1] == b"".join(session.ledger.submitted)
+
+
+def test_what_is_being_taken_still_needs_its_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An update that asks for room while a batch is being taken isn't given the batch's own."""
+    _, session = with_entries(20)
+    store = session.store
+    session.append(100)
+    most = next(size for size in range(1 << 20, 0, -1) if store.has_room(size))
+    place = LiveSegment.place_entries
+    given: list[bool] = []
+
+    def asked_meanwhile(self: LiveSegment, *arguments: int) -> tuple[int, int]:
+        given.append(store.has_room(most + 1))
+        return place(self, *arguments)
+
+    monkeypatch.setattr(LiveSegment, "place_entries", asked_meanwhile)
+    store.take()
+    assert given == [False]
 
 
 def test_a_mark_is_written_once() -> None:

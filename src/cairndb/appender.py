@@ -160,7 +160,7 @@ class Appender:
         live = self._live
         if live is None or self._failure is not None:
             return False
-        # In this order: what is taken meanwhile is counted twice, and never not at all.
+        # In this order, and `take` in the other: what is taken meanwhile is counted twice at worst.
         buffered = self.buffered_bytes + entry_bytes
         overhead = (len(self._buffer) + 1) * ENTRY_OVERHEAD_MAX
         return (
@@ -211,14 +211,15 @@ class Appender:
         """Take what is buffered, to be written by the next `write`."""
         if self._failure is not None:
             self._check_alive()
-        entries, self._buffer = self._buffer, []
-        size, self.buffered_bytes = self.buffered_bytes, 0
+        entries, size = self._buffer, self.buffered_bytes
         offset, said_lsn = -1, UNSAID
         first_lsn = self.applied_lsn - len(entries) + 1
         if entries:
             assert self._live is not None, "append without room: reserve and rotate come first"
             durable_lsn = self.durable.lsn
             offset, said_lsn = self._live.place_entries(size, first_lsn, len(entries), durable_lsn)
+        # Not before it has its place: `has_room` looks without the mutex.
+        self._buffer, self.buffered_bytes = [], 0
         return Batch(first_lsn, entries, offset, self.applied, said_lsn)
 
     def write(self, batch: Batch) -> int:
