@@ -41,6 +41,23 @@ class Root(cairndb.Record):
         return number
 
 
+class Part(cairndb.Record):
+    """What has a rule."""
+
+    n: int = 0
+
+    @cairndb.check
+    def is_small(self) -> bool:
+        """Refuse what is large."""
+        return self.n < 10
+
+
+class Ruled(cairndb.Record):
+    """A root with a rule further down."""
+
+    parts: dict[str, Part] = {}
+
+
 KIND = compile_root(Root, guard=True)
 OLD, NEW = (1, 1), (2, 2)
 TINY = StoreOptions(segment_bytes_min=2048, segment_bytes_max=2048)
@@ -325,3 +342,56 @@ def test_an_interrupt_anywhere(name: str, evidence: Callable[[str, int], None]) 
             break
     assert 5 <= number < 4999  # a view has so few places left
     evidence("interrupts", number - 1)
+
+
+class Plain(cairndb.Record):
+    """A root without rules, of parts that have none."""
+
+    parts: dict[str, list[int]] = {}
+
+
+def test_a_write_that_was_interrupted_and_made_again_is_kept() -> None:
+    """Wherever Ctrl-C strikes in a write, if the block goes on, what it wrote then is committed."""
+    kind = compile_root(Plain, guard=True)
+    engine = own(SimulatedDirectory(World()), kind, create=True, options=TINY).engine
+    with Update[Plain](engine, None, durable=True) as root:
+        root.parts["a"] = [0]
+    for number in range(1, 1000):
+        strike = Strike(number, interrupt)
+        with Update[Plain](engine, None, durable=True) as root:
+            part = root.parts["a"]
+            try:
+                with traced(strike):
+                    part[0] = number
+            except KeyboardInterrupt:
+                part[0] = number
+        assert engine.tree.root.parts["a"] == [number], strike.place
+        if not strike.reached:
+            break
+    assert 5 < number < 999
+
+
+def write_again_when_interrupted(engine: Engine, strike: Strike) -> None:
+    """An update that writes what a rule forbids, with an interrupt that its block gets over."""
+    with Update[Ruled](engine, None, durable=True) as root:
+        part = root.parts["a"]
+        try:
+            with traced(strike):
+                part.n = 50
+        except KeyboardInterrupt:
+            part.n = 50
+
+
+def test_a_write_that_was_interrupted_and_made_again_is_judged() -> None:
+    """Wherever Ctrl-C strikes in a write, if the block goes on, its rules see what it wrote."""
+    kind = compile_root(Ruled, guard=True)
+    engine = own(SimulatedDirectory(World()), kind, create=True, options=TINY).engine
+    with Update[Ruled](engine, None, durable=True) as root:
+        root.parts["a"] = Part()
+    for number in range(1, 1000):
+        strike = Strike(number, interrupt)
+        with pytest.raises(cairndb.ConstraintError):
+            write_again_when_interrupted(engine, strike)
+        if not strike.reached:
+            break
+    assert 5 < number < 999

@@ -149,21 +149,22 @@ def touch(draft: Draft, key: Any = ANY_KEY) -> None:
         # `copy` counts the levels of a value below it; that the value itself may stand so deep,
         # even if nothing is below it, only the draft can tell.
         raise ValidationError(TOO_DEEP, path_of(draft))
-    current = draft
-    while current.__cairn_state__ == CLEAN:
-        current.__cairn_mark__(WRITTEN)
-        parent = current.__cairn_parent__
-        if parent is None:
-            return
-        parent.__cairn_keep__(current.__cairn_key__, current)
-        current = parent
-    if current.__cairn_state__ == NOTED:
-        root_of(current).__cairn_notes__.append((draft, key))
-        while draft is not current:
-            draft.__cairn_mark__(NOTED)
-            above = draft.__cairn_parent__
-            assert above is not None
-            draft = above
+    clean: list[Draft] = []
+    above: Draft | None = draft
+    while above is not None and above.__cairn_state__ == CLEAN:
+        clean.append(above)
+        above = above.__cairn_parent__
+    mark = WRITTEN
+    if above is not None and above.__cairn_state__ == NOTED:
+        mark = NOTED
+        root_of(above).__cairn_notes__.append((draft, key))
+    # From above, the draft itself last: wherever this is interrupted, a write that is made again
+    # comes by here again.
+    for each in reversed(clean):
+        parent = each.__cairn_parent__
+        if parent is not None:
+            parent.__cairn_keep__(each.__cairn_key__, each)
+        each.__cairn_mark__(mark)
 
 
 def root_of(draft: Draft) -> Draft:
