@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,6 +13,7 @@ from cairndb.locks import current_holder
 from cairndb.opening import own
 from cairndb.schema import compile_root
 from cairndb.transaction import Update, View
+from cairndb.transaction_async import AsyncUpdate, AsyncView
 from simulated import SimulatedDirectory, World
 from threads import Aside, wait_until
 
@@ -195,3 +196,14 @@ def test_a_view_of_whoever_applies_an_update_waits_for_nothing(disk: SlowDisk) -
     with View[Root](disk.engine, 0.01, durable=False) as root:
         assert root == {"a": 1}
     lock.release_update(current_holder())
+
+
+def test_what_is_shown_of_a_transaction_is_not_the_state(disk: SlowDisk) -> None:
+    """Neither of threads' nor of tasks', whether it is running or over."""
+    for kind in (View, Update, AsyncView, AsyncUpdate):
+        made: Any = kind(disk.engine, None, durable=True)
+        assert repr(made) == f"<cairndb.{kind.__name__}>"
+    update = Update[Root](disk.engine, None, durable=False)
+    with update as root:
+        root["secret"] = 5
+        assert repr(update) == "<cairndb.Update>"

@@ -76,7 +76,7 @@ class Ended(Struct, Generic[R], eq=False):
     ) -> None:
         raise used()
 
-    def __repr__(self) -> str:
+    def __repr__(self) -> str:  # not the Struct's, which would show the whole state
         return f"<cairndb.{type(self).__name__}>"
 
 

@@ -43,6 +43,9 @@ class EndedView(Struct, Generic[R], eq=False):
     durable: bool
     _held: Hold | None = None
 
+    def __repr__(self) -> str:  # not the Struct's, which would show the whole state
+        return f"<cairndb.{type(self).__name__}>"
+
     async def __aenter__(self) -> R:
         raise used()
 
@@ -110,6 +113,9 @@ class EndedUpdate(Struct, Generic[R], eq=False):
     # Of what the block saw, if it ended and changed nothing.
     _seen_lsn: int | None = None
     _job: Job[None] | None = None
+
+    def __repr__(self) -> str:  # not the Struct's, which would show the whole state
+        return f"<cairndb.{type(self).__name__}>"
 
     @property
     def lsn(self) -> int | None:
