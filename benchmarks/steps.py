@@ -17,11 +17,13 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+from check_work import Account, Bank
 from machine import machine
 
 import cairndb
@@ -33,20 +35,6 @@ from cairndb.schema import compile_root
 from cairndb.transaction import need_stack
 
 ACCOUNTS = 1000
-
-
-class Account(cairndb.Record):
-    """What there are a thousand of."""
-
-    owner: str
-    balance: int = 0
-    tags: list[str] = []
-
-
-class Bank(cairndb.Record):
-    """The root."""
-
-    accounts: dict[str, Account] = {}
 
 
 class Step(NamedTuple):
@@ -167,7 +155,8 @@ def load_steps(count: int) -> Iterator[Step]:
     yield Step("load", "decode and guard it", lambda _: kind.decode(encoded))
 
 
-def durable_steps(folder: Path) -> Generator[Step]:
+@contextmanager
+def durable_steps(folder: Path) -> Iterator[list[Step]]:
     """What a sync costs, and does to everything after it; `measured` does fewer of these."""
     database = cairndb.open(folder / "durable.cairn", Bank, restart_target=None)
     with database.update() as bank:
@@ -188,8 +177,10 @@ def durable_steps(folder: Path) -> Generator[Step]:
             bank.accounts[KEYS[number % ACCOUNTS]].balance += 1
 
     try:
-        yield Step("durable", "write 64 bytes and sync them, without a database", raw)
-        yield Step("durable", "update of one field, the whole", update)
+        yield [
+            Step("durable", "write 64 bytes and sync them, without a database", raw),
+            Step("durable", "update of one field, the whole", update),
+        ]
     finally:
         database.close()
         os.close(file)
@@ -249,20 +240,19 @@ def main() -> None:
         cairndb.open(
             Path(folder) / "bench.cairn", Bank, durability="process", restart_target=None
         ) as database,
+        durable_steps(Path(folder)) as durable,
     ):
         with database.update() as bank:
             bank.accounts.update({key: Account(f"Owner of {key}", 100, ["a", "b"]) for key in KEYS})
-        durable = durable_steps(Path(folder))
         steps = [
             *view_steps(database),
             *whole_steps(database),
             *draft_steps(database),
             *entry_steps(database),
             *load_steps(ACCOUNTS),
-            *itertools.islice(durable, 2),
+            *durable,
         ]
         found = measured(steps, given.count, given.rounds)
-        durable.close()
     if given.json:
         sys.stdout.write(json.dumps({"machine": machine(), "steps": found}, indent=2) + "\n")
     else:
