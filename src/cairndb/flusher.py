@@ -4,7 +4,7 @@
 A thread that needs its update durable either finds the role free, takes it, and flushes everything
 appended so far; or leaves a gate (see `locks`), and is woken when the role is given back: if its
 update is covered, or it has waited longest of those that aren't. That one has been handed the role;
-to wake the others would only be to see them wait again, which took a third of the time of sixteen
+to wake the others would only be to see them wait again, which took a sixth of the time of sixteen
 threads. A lone writer flushes in its own thread; sixteen share a sync.
 
 Everything else that writes to the log (rotation, marks, syncs, closing) takes the same role, so the

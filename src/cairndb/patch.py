@@ -255,7 +255,7 @@ class Tree:
         return Resolver(self.kind, self.root).find(path)
 
     def apply(self, prepared: Prepared) -> None:
-        """Change the state: the only place that does. It can't fail.
+        """Change the state; it can't fail. Nothing else does, but `patch_replay` in its batches.
 
         Args:
             prepared: by `resolve` on the state as it is now.
