@@ -234,7 +234,7 @@ def notes(data: bytes) -> None:
     """The LOCK file, which is for people, and what the helper process says."""
     taken = MeteredDirectory(World(((LOCK_NAME, data),)))
     read_owner(taken)
-    assert MeteredDirectory(taken.world).lock(exclusive=True)
+    assert MeteredDirectory(taken.world).lock()
     with pytest.raises(DatabaseLocked):
         acquire(taken, None)
     with contextlib.suppress(CairnError):

@@ -140,9 +140,9 @@ class DoomedDirectory:
         self._death.comes("directory sync")
         self._real.sync()
 
-    def lock(self, *, exclusive: bool) -> bool:
+    def lock(self) -> bool:
         self._death.comes("lock")
-        return self._real.lock(exclusive=exclusive)
+        return self._real.lock()
 
 
 def own_alone(path: Path, level: str, death: Death) -> Database[Counters]:

@@ -73,7 +73,7 @@ class Racer:
         except FileNotFoundError:  # between two renamings
             self._say("~missed")
             return
-        inode = os.fstat(directory._descriptor).st_ino
+        inode = os.fstat(directory.number).st_ino
         try:
             db = own(directory, lock_timeout=timeout)
         except DatabaseLocked:

@@ -87,8 +87,8 @@ class RecordingDirectory:
         self._directory.sync()
         self._record.append(Operation("sync directory", ""))
 
-    def lock(self, *, exclusive: bool) -> bool:
-        return self._directory.lock(exclusive=exclusive)
+    def lock(self) -> bool:
+        return self._directory.lock()
 
     def free_bytes(self) -> int:
         return self._directory.free_bytes()

@@ -277,9 +277,7 @@ class SimulatedDirectory:
                 naming.apply(world.durable_names)
             world.pending.clear()
 
-    def lock(self, *, exclusive: bool) -> bool:
-        """Exclusive only, which is all that is used."""
-        assert exclusive
+    def lock(self) -> bool:
         if self.world.locks not in ([], [self]):
             return False
         self.world.locks = [self]

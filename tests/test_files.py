@@ -142,10 +142,10 @@ def test_other_failures_of_publishing_come_out_as_they_are() -> None:
 def test_the_lock_is_on_the_directory_itself(tmp_path: Path) -> None:
     """One descriptor has it, another can't, and closing gives it up."""
     first, second = RealDirectory(str(tmp_path)), RealDirectory(str(tmp_path))
-    assert first.lock(exclusive=True)
-    assert not second.lock(exclusive=True)
+    assert first.lock()
+    assert not second.lock()
     first.close()
-    assert second.lock(exclusive=True)
+    assert second.lock()
     second.close()
 
 
@@ -168,8 +168,8 @@ def test_descriptors_are_not_inherited_by_programs(tmp_path: Path) -> None:
     """Every descriptor is close-on-exec."""
     directory = RealDirectory(str(tmp_path))
     file = directory.create("a")
-    assert not os.get_inheritable(directory._descriptor)
-    assert not os.get_inheritable(file._descriptor)
+    assert not os.get_inheritable(directory.number)
+    assert not os.get_inheritable(file.number)
     file.close()
     directory.close()
 
@@ -179,13 +179,13 @@ def test_after_a_fork_the_child_has_nothing_and_the_parent_all(tmp_path: Path) -
     """The child's descriptors are closed; the parent's lock stays."""
     directory = RealDirectory(str(tmp_path))
     file = directory.create("a")
-    assert directory.lock(exclusive=True)
+    assert directory.lock()
     child = os.fork()
     if child == 0:
-        os._exit(0 if file._descriptor == directory._descriptor == -1 else 1)
+        os._exit(0 if file.number == directory.number == -1 else 1)
     assert os.waitpid(child, 0)[1] == 0
     other = RealDirectory(str(tmp_path))
-    assert not other.lock(exclusive=True)
+    assert not other.lock()
     file.write(0, b"x")
     for opened in (file, directory, other):
         opened.close()
@@ -195,7 +195,7 @@ def test_after_a_fork_the_child_has_nothing_and_the_parent_all(tmp_path: Path) -
 def test_a_forgotten_file_is_closed_with_a_warning(tmp_path: Path) -> None:
     """Nothing leaks when nobody closes; Python is told."""
     directory = RealDirectory(str(tmp_path))
-    descriptor = directory._descriptor
+    descriptor = directory.number
     holder = [directory]
     del directory
     with pytest.warns(ResourceWarning, match="never closed"):

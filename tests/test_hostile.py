@@ -293,7 +293,7 @@ def test_whatever_is_in_the_lock_file_the_second_is_refused(
     monkeypatch.setenv("TZ", zone)
     time.tzset()
     world = World(((LOCK_NAME, note),))
-    assert SimulatedDirectory(world).lock(exclusive=True)
+    assert SimulatedDirectory(world).lock()
     try:
         with pytest.raises(DatabaseLocked, match="is open for writing in"):
             acquire(SimulatedDirectory(world), None)

@@ -184,11 +184,11 @@ def test_a_dead_object_gives_up_when_its_last_sync_has_ended(
         # The close is waiting for the role by the time it is in the queue.
         while not db._engine.flusher._queue:
             assert closer.is_alive()
-        assert not other.lock(exclusive=True)
+        assert not other.lock()
         leave.set()
         writer.join()
         closer.join()
-        assert other.lock(exclusive=True)
+        assert other.lock()
     finally:
         leave.set()
         other.close()

@@ -44,7 +44,7 @@ record codec
 store appender adoption retirement retention
 recovery padding linking chain identity
 log checkpoint
-flusher publishing frame files locks forecast backoff collector
+flusher publishing frame files locking locks descriptors forecast backoff collector
 errors
 """
 
@@ -63,7 +63,10 @@ IMPURE_LIBRARIES = {"asyncio", "io", "os", "pathlib", "select", "shutil", "signa
     "time",
 }
 
-# What of `os` isn't about files. Everything else of it belongs into files.py.
+# Who calls the system for files: the door of the database, and what locks files that are no part
+# of one.
+AT_THE_SYSTEM = {"files", "descriptors", "locking"}
+# What of `os` isn't about files. Everything else of it belongs into these.
 OS_WITHOUT_FILES = {"cpu_count", "environ", "fspath", "getpid", "kill", "nice", "PathLike"} | {
     "pathsep",
     "register_at_fork",
@@ -241,9 +244,9 @@ def test_only_locks_knows_threads(path: Path) -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("path", files_but("files"), ids=shown)
-def test_only_files_calls_the_system_for_files(path: Path) -> None:
-    """The file functions of `os`, `pathlib` and the builtins are called in `files` alone."""
+@pytest.mark.parametrize("path", families_but(*AT_THE_SYSTEM), ids=shown)
+def test_only_the_lowest_layers_call_the_system_for_files(path: Path) -> None:
+    """The file functions of `os`, `pathlib` and the builtins are called in them alone."""
     wrong = [(line, name) for line, name in libraries(path) if name in FILE_LIBRARIES]
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):

@@ -74,7 +74,7 @@ def back_up(source: Directory, destination: Directory, step: Callable[[int], Non
         DiskFull: there is no room; run it again when there is.
         OSError: the system failed; run it again.
     """
-    if not destination.lock(exclusive=True):
+    if not destination.lock():
         raise UsageError(f"{destination.path} is in use: another backup is running into it")
     with closing(read_chain(source)) as reading:
         before = _listed(destination, reading.database)

@@ -1,9 +1,9 @@
 """Every error that cairndb raises, in one small closed tree under `CairnError`.
 
 Each class says who must act: the caller (`UsageError`, `ValidationError`, `SchemaError`,
-`ConstraintError`, `ReadOnlyError`, `StaleDraft`), the operator (`DatabaseLocked`, `DiskFull`,
-`CorruptError`), or whoever opens the database again (`DatabaseFailed`). An error about bytes names
-file, offset and reason.
+`ConstraintError`, `ReadOnlyError`, `StaleDraft`), the operator (`DatabaseLocked`, `FileLocked`,
+`DiskFull`, `CorruptError`), or whoever opens the database again (`DatabaseFailed`). An error about
+bytes names file, offset and reason.
 """
 
 from __future__ import annotations
@@ -119,6 +119,10 @@ class DatabaseLocked(CairnError):  # noqa: N818  names the state of the database
     """Another process has the database open for writing; the message says which."""
 
 
+class FileLocked(CairnError):  # noqa: N818  names the state of the file
+    """Somebody else has the lock on a file, and it isn't waited for; the message says who."""
+
+
 class DiskFull(CairnError):  # noqa: N818  names the state of the disk
     """No room for the update; nothing has happened, and it can be tried again with more room."""
 
@@ -156,3 +160,7 @@ class UnknownPosition(UsageError):  # noqa: N818  names the state of the history
 
 class LockTimeout(CairnError, TimeoutError):  # noqa: N818  as TimeoutError's own subclasses in use
     """A lock wasn't to be had within the time that the caller gave."""
+
+
+class Cancelled(CairnError):  # noqa: N818  what became of the wait, not a fault
+    """A wait was ended from outside; what was waited for hasn't been had."""

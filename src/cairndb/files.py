@@ -12,25 +12,24 @@ What the rest of the library may assume, and a simulated directory must keep to:
 5. Sectors (512 bytes) survive a crash independently, and a write next to old bytes doesn't harm
    them.
 
-Descriptors are raw, close-on-exec, and never written through a map or a buffer: what a call
-reported is what happened. Short writes are continued; EINTR is Python's to repeat (PEP 475). Every
-OSError carries the name of its file. Locks are flock: they end with the last descriptor, whatever
-becomes of the process, and are given up by closing only.
+Nothing is written through a map or a buffer: what a call reported is what happened. Short writes
+are continued; EINTR is Python's to repeat (PEP 475). Every OSError carries the name of its file.
+What becomes of descriptors and locks, `descriptors` says.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import os
 import stat
-import warnings
-import weakref
 from typing import TYPE_CHECKING, Protocol
 
+from cairndb.descriptors import Descriptor
+from cairndb.locking import FileLock
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 # EFBIG: a limit on the size of files (ulimit -f, or the file system's); smaller ones may still go.
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -108,8 +107,12 @@ class Directory(Protocol):
         """Make durable every creation, renaming and removal that returned before this call."""
         ...
 
-    def lock(self, *, exclusive: bool) -> bool:
-        """Lock the directory itself until `close`; False if somebody else has it; never waits."""
+    def lock(self) -> bool:
+        """Lock the directory itself, alone, until `close`; never waits.
+
+        Returns:
+            False if somebody else has it.
+        """
         ...
 
     def free_bytes(self) -> int:
@@ -137,73 +140,12 @@ class Parent(Protocol):
         ...
 
 
-class _Descriptor:
-    """A raw descriptor that is known to `close_inherited` and complains if it is forgotten."""
-
-    def __init__(self, descriptor: int, path: str) -> None:
-        self.path = path
-        self._descriptor = descriptor
-        _open[descriptor] = self
-
-    @contextlib.contextmanager
-    def _named(self, name: str = "") -> Iterator[int]:
-        """The descriptor; an OSError from the block is given the path (of that name in it)."""
-        if self._descriptor < 0:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF), self.path)
-        try:
-            yield self._descriptor
-        except OSError as error:
-            error.filename = f"{self.path}/{name}" if name else self.path
-            raise
-
-    def _flock(self, operation: int) -> bool:
-        with self._named() as descriptor:
-            try:
-                fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
-        return True
-
-    def close(self) -> None:
-        if self._descriptor >= 0:
-            with self._named() as descriptor:
-                # Forgotten before it is closed, also if close fails: the number may be another's
-                # then.
-                self._descriptor = -1
-                _open.pop(descriptor, None)
-                os.close(descriptor)
-
-    def __del__(self) -> None:
-        if getattr(self, "_descriptor", -1) >= 0:
-            warnings.warn(
-                f"{self.path} was never closed", ResourceWarning, stacklevel=1, source=self
-            )
-            with contextlib.suppress(OSError):
-                self.close()
-
-
-_open: weakref.WeakValueDictionary[int, _Descriptor] = weakref.WeakValueDictionary()
-
-
-def close_inherited() -> None:
-    """Close every descriptor of this module; run in the child after a fork.
-
-    The parent's locks stay: they belong to the open file, which the parent still has.
-    """
-    for inherited in list(_open.values()):
-        with contextlib.suppress(OSError):
-            inherited.close()
-
-
-os.register_at_fork(after_in_child=close_inherited)
-
-
-class RealFile(_Descriptor):
+class RealFile(Descriptor):
     """A file of the operating system."""
 
     def read(self, offset: int, length: int) -> bytes:
         """See `File.read`."""
-        with self._named() as descriptor:
+        with self.named() as descriptor:
             data = os.pread(descriptor, length, offset)
             if len(data) == length or not data:
                 return data
@@ -218,22 +160,22 @@ class RealFile(_Descriptor):
         """See `File.write`."""
         # Not through _named: this is the path of every commit.
         try:
-            written = os.pwrite(self._descriptor, data, offset)
+            written = os.pwrite(self.number, data, offset)
             while written < len(data):
                 rest = memoryview(data)[written:]
-                written += os.pwrite(self._descriptor, rest, offset + written)
+                written += os.pwrite(self.number, rest, offset + written)
         except OSError as error:
             error.filename = self.path
             raise
 
     def sync(self) -> None:
         """See `File.sync`."""
-        with self._named() as descriptor:
+        with self.named() as descriptor:
             _sync(descriptor)
 
     def allocate(self, length: int) -> None:
         """See `File.allocate`."""
-        with self._named() as descriptor:
+        with self.named() as descriptor:
             try:
                 _preallocate(descriptor, length)
             except OSError as error:
@@ -248,20 +190,20 @@ class RealFile(_Descriptor):
 
     def truncate(self, length: int) -> None:
         """See `File.truncate`."""
-        with self._named() as descriptor:
+        with self.named() as descriptor:
             os.ftruncate(descriptor, length)
 
     def size(self) -> int:
         """See `File.size`."""
-        with self._named() as descriptor:
+        with self.named() as descriptor:
             return os.fstat(descriptor).st_size
 
     def hold(self, *, exclusive: bool) -> bool:
         """See `File.hold`."""
-        return self._flock(fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+        return self.take_lock(shared=not exclusive)
 
 
-class RealDirectory(_Descriptor):
+class RealDirectory(Descriptor):
     """A directory of the operating system.
 
     Names are used relative to its descriptor: it may be renamed while it is open.
@@ -273,10 +215,11 @@ class RealDirectory(_Descriptor):
     def __init__(self, path: str) -> None:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         super().__init__(os.open(path, flags), os.fspath(path))
+        self._lock: FileLock | None = None
 
     def names(self) -> list[str]:
         """See `Directory.names`."""
-        with self._named() as descriptor:
+        with self.named() as descriptor:
             return sorted(os.listdir(descriptor))  # noqa: PTH208  pathlib knows no descriptors
 
     def open(self, name: str, *, write: bool = False) -> RealFile:
@@ -290,7 +233,7 @@ class RealDirectory(_Descriptor):
     def _file(self, name: str, flags: int) -> RealFile:
         # NONBLOCK changes nothing for a file; opening a pipe under its name would wait for ever.
         flags |= os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        with self._named(name) as descriptor:
+        with self.named(name) as descriptor:
             opened = os.open(name, flags, 0o666, dir_fd=descriptor)
             if not stat.S_ISREG(os.fstat(opened).st_mode):
                 os.close(opened)
@@ -299,17 +242,17 @@ class RealDirectory(_Descriptor):
 
     def rename(self, old: str, new: str) -> None:
         """See `Directory.rename`."""
-        with self._named(old) as descriptor:
+        with self.named(old) as descriptor:
             os.rename(old, new, src_dir_fd=descriptor, dst_dir_fd=descriptor)
 
     def remove(self, name: str) -> None:
         """See `Directory.remove`."""
-        with self._named(name) as descriptor:
+        with self.named(name) as descriptor:
             os.unlink(name, dir_fd=descriptor)
 
     def make_directory(self, name: str) -> bool:
         """See `Parent.make_directory`."""
-        with self._named(name) as descriptor:
+        with self.named(name) as descriptor:
             try:
                 os.mkdir(name, dir_fd=descriptor)
             except FileExistsError:
@@ -320,21 +263,32 @@ class RealDirectory(_Descriptor):
 
     def remove_directory(self, name: str) -> None:
         """See `Parent.remove_directory`."""
-        with self._named(name) as descriptor:
+        with self.named(name) as descriptor:
             os.rmdir(name, dir_fd=descriptor)
 
     def sync(self) -> None:
         """See `Directory.sync`."""
-        with self._named() as descriptor:
+        with self.named() as descriptor:
             _sync(descriptor)
 
-    def lock(self, *, exclusive: bool) -> bool:
+    def lock(self) -> bool:
         """See `Directory.lock`."""
-        return self._flock(fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+        with self.named() as descriptor:
+            if self._lock is None:
+                self._lock = FileLock(".", dir_fd=descriptor)
+            return self._lock.held or self._lock.try_acquire()
+
+    def close(self) -> None:
+        """See `Directory.close`."""
+        try:
+            super().close()
+        finally:
+            if self._lock is not None and self._lock.held:
+                self._lock.release()
 
     def free_bytes(self) -> int:
         """See `Directory.free_bytes`."""
-        with self._named() as descriptor:
+        with self.named() as descriptor:
             system = os.fstatvfs(descriptor)
             return system.f_bavail * system.f_frsize
 

@@ -49,7 +49,7 @@ def acquire(directory: Directory, timeout: float | None) -> None:
         DatabaseLocked: somebody has it; the message says who.
     """
     until = time.monotonic() + (timeout or 0.0)
-    while not directory.lock(exclusive=True):
+    while not directory.lock():
         if time.monotonic() >= until:
             raise DatabaseLocked(_refusal(directory))
         # flock has no time limit, and the signal that could end it is the program's.

@@ -1,0 +1,239 @@
+"""Files as a means of synchronisation between processes: locks, and jobs that are files.
+
+    from cairndb.locking import FileLock
+
+    with FileLock("report.lock", timeout=10):
+        ...
+
+A `FileLock` is on a name: whoever has it is the only one for whom that name is locked, whatever has
+been removed, renamed or put in its place meanwhile (`locking_hold` says how). It ends when its
+descriptor is closed, which the system does for whoever is killed. Nothing else of cairndb is needed
+to use it; the owner of a database is who has the `FileLock` on its directory.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import time
+from typing import TYPE_CHECKING, Final, Protocol, TypedDict
+
+from cairndb import locks
+from cairndb.errors import Cancelled, FileLocked, LockTimeout, UsageError
+from cairndb.locking_hold import take
+from cairndb.locks_holders import thread_of
+from cairndb.locks_tasks import running_task, sleep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import TracebackType
+    from typing import Self
+
+    from cairndb.descriptors import Kind
+    from cairndb.locking_hold import Hold
+    from cairndb.locks_holders import Holder
+
+__all__ = ["FileLock"]
+
+# Between two looks at a lock that can't be waited for in the system.
+_FIRST_SECONDS: Final = 0.001
+_LONGEST_SECONDS: Final = 0.05
+_NOT_TO_BE_WRITTEN: Final = frozenset({errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS})
+
+
+class _Options(TypedDict):
+    dir_fd: int | None
+    shared: bool
+    wait: bool
+    kind: Kind
+
+
+class Cancel(Protocol):
+    """What ends a wait from outside, as `threading.Event` does."""
+
+    def is_set(self) -> bool:
+        """Whether the wait is to end."""
+
+    def wait(self, timeout: float) -> bool:
+        """Wait for that, for some seconds; whether it is to end."""
+
+
+class FileLock:
+    """A lock between processes, threads and tasks, on the name of a file or directory.
+
+    It is taken by `with`, `async with`, or `acquire` and `release`. An object may be used by any
+    number of threads and tasks, each of which then has the lock in its turn; two objects of one
+    process exclude each other as two processes do. Neither a child process nor a program that is
+    executed has the lock.
+
+    Args:
+        path: what is locked. A file that isn't there is made, and stays.
+        shared: others may have it shared at the same time.
+        blocking: wait until it is to be had.
+        timeout: seconds to wait at most; None waits for ever.
+        cancel: ends the wait when it is set: a `threading.Event`.
+        kind: "flock" locks for all who use flock or FileLock; "ofd", of Linux, for all who use
+            open file description locks or POSIX record locks.
+        dir_fd: the descriptor of a directory that `path` is relative to.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        shared: bool = False,
+        blocking: bool = True,
+        timeout: float | None = None,
+        cancel: Cancel | None = None,
+        kind: Kind = "flock",
+        dir_fd: int | None = None,
+    ) -> None:
+        self.path: Final = os.fspath(path)
+        self._shared = shared
+        self._blocking = blocking
+        self._timeout = timeout
+        self._cancel = cancel
+        self._kind = kind
+        self._dir_fd = dir_fd
+        # Those that are had, with who took them; more than one only of a shared lock. Changed by
+        # one operation of the list at a time, so that threads need no mutex.
+        self._holds: list[tuple[Holder, Hold]] = []
+
+    @property
+    def held(self) -> bool:
+        """Whether this object has it: whichever thread or task took it."""
+        return any(hold.number >= 0 for _, hold in self._holds)
+
+    def acquire(self) -> None:
+        """Take the lock.
+
+        Raises:
+            FileLocked: somebody else has it, and it isn't to be waited for.
+            LockTimeout: it wasn't to be had in time.
+            Cancelled: the wait was ended.
+            UsageError: this thread, or a task that it runs, has it by this object, and would be
+                waited for by itself.
+            OSError: the file can't be opened or made, or can't be locked.
+        """
+        thread = thread_of(locks.current_holder())
+        self._refuse(thread_of(holder) == thread for holder, _ in self._live())
+        if self._blocking and self._timeout is None and self._cancel is None:
+            self._take(wait=True)
+            return
+        pauses = self._pauses()
+        while not self.try_acquire():
+            pause = next(pauses)
+            if self._cancel is None:
+                time.sleep(pause)
+            else:
+                self._cancel.wait(pause)
+
+    async def acquire_async(self) -> None:
+        """Take the lock, as a task of asyncio or trio: the others go on meanwhile.
+
+        Raises:
+            Exception: what `acquire` raises.
+        """
+        task = running_task()
+        self._refuse(holder == task for holder, _ in self._live())
+        pauses = self._pauses()
+        while not self.try_acquire():
+            await sleep(next(pauses))
+
+    def try_acquire(self) -> bool:
+        """Take the lock if it is to be had at once.
+
+        Returns:
+            False if somebody else has it, or this object.
+
+        Raises:
+            OSError: the file can't be opened or made, or can't be locked.
+        """
+        return self._take(wait=False)
+
+    def release(self) -> None:
+        """Give the lock up, whichever thread or task took it.
+
+        Raises:
+            UsageError: this object doesn't have it.
+        """
+        try:
+            _, hold = self._holds.pop()
+        except IndexError:
+            raise UsageError(f"{self.path}: it isn't held, and can't be released") from None
+        hold.close()
+
+    def _live(self) -> list[tuple[Holder, Hold]]:
+        # In a forked child the parent's are closed.
+        return [taken for taken in list(self._holds) if taken[1].number >= 0]
+
+    def _refuse(self, own: Iterable[bool]) -> None:
+        if not self._shared and any(own):
+            raise UsageError(
+                f"{self.path}: it is held here already, and would be waited for by who has it"
+            )
+
+    def _take(self, *, wait: bool) -> bool:
+        hold = self._open(wait=wait)
+        if hold is None:
+            return False
+        self._holds.append((locks.current_holder(), hold))
+        return True
+
+    def _open(self, *, wait: bool) -> Hold | None:
+        options: _Options = {
+            "dir_fd": self._dir_fd,
+            "shared": self._shared,
+            "wait": wait,
+            "kind": self._kind,
+        }
+        try:
+            return take(self.path, create=True, **options)
+        except OSError as error:
+            # A directory, or what may only be read: that can be locked as well.
+            if error.errno not in _NOT_TO_BE_WRITTEN:
+                raise
+            try:
+                return take(self.path, write=False, **options)
+            except FileNotFoundError:
+                raise error from None
+
+    def _pauses(self) -> Iterator[float]:
+        """How long to wait until the next look, in seconds, each time that it was in vain."""
+        until = None if self._timeout is None else time.monotonic() + self._timeout
+        pause = _FIRST_SECONDS
+        while True:
+            if not self._blocking:
+                raise FileLocked(f"{self.path} is locked by another")
+            if self._cancel is not None and self._cancel.is_set():
+                raise Cancelled(f"{self.path}: waiting for the lock was cancelled")
+            left = math.inf if until is None else until - time.monotonic()
+            if left <= 0:
+                raise LockTimeout(f"{self.path} is locked by another")
+            yield min(pause, left)
+            pause = min(2 * pause, _LONGEST_SECONDS)
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
+
+    async def __aenter__(self) -> Self:
+        await self.acquire_async()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
