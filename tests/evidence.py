@@ -28,6 +28,7 @@ ROWS = {
     "hostile": "inputs made to mislead the decoders, most of them with right checksums",
     "kills": "owners of a database killed with SIGKILL, of which everything acknowledged was found",
     "races": "rounds in which processes or threads raced for a database: one owner at any moment",
+    "orders": "orders in which two processes went through the steps of a lock on a file: one owner",
     "diagnoses": "directories, damaged or crashed, diagnosed and compared with what opening did",
     "salvages": "damaged directories of which a new database was made, opened and compared",
     "power cuts": "power cuts below a mounted ext4, xfs or btrfs: all acknowledged was found",

@@ -39,7 +39,7 @@ __all__ = ["FileLock"]
 # Between two looks at a lock that can't be waited for in the system.
 _FIRST_SECONDS: Final = 0.001
 _LONGEST_SECONDS: Final = 0.05
-_NOT_TO_BE_WRITTEN: Final = frozenset({errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS})
+_NOT_TO_BE_WRITTEN: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 class _Options(TypedDict):
@@ -192,6 +192,8 @@ class FileLock:
             return take(self.path, create=True, **options)
         except OSError as error:
             # A directory, or what may only be read: that can be locked as well.
+            if error.errno == errno.EISDIR:
+                return take(self.path, write=False, **options)
             if error.errno not in _NOT_TO_BE_WRITTEN:
                 raise
             try:

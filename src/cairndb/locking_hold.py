@@ -4,8 +4,8 @@ Between the opening of a file and the lock on it, whoever had the lock may have 
 and may be done with it; then the lock is on a file that nobody else will ever open. It looks like
 the lock on the name, and isn't. So after locking:
 
-    1. fstat of the descriptor: the link count isn't 0;
-    2. stat of the name: device and inode are those of the descriptor;
+    1. fstat of the descriptor, and stat of the name: device and inode are the same;
+    2. the link count isn't 0 (of a directory that has been removed, `.` still is a name);
     3. else close, and start over.
 
 Whoever removes, renames or replaces the name holds the lock on its file while doing so, and has
@@ -18,6 +18,7 @@ needed all the same, since the file can lose its name between the look-up of the
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import Final
@@ -46,16 +47,23 @@ class Hold(Descriptor):
         self._follow = follow
 
     def is_of_its_name(self) -> bool:
-        """Whether the name still leads to what is open here."""
+        """Whether the name still leads to what is open here.
+
+        Raises:
+            FileNotFoundError: it does, but to a directory that has been removed: `.` leads there
+                for ever, and starting over would find nothing else.
+        """
         with self.named() as number:
             mine = os.fstat(number)
-            if mine.st_nlink == 0:
-                return False
             try:
                 there = os.stat(self.path, dir_fd=self._dir_fd, follow_symlinks=self._follow)
             except (FileNotFoundError, NotADirectoryError):
                 return False
-            return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
+            if (mine.st_dev, mine.st_ino) != (there.st_dev, there.st_ino):
+                return False
+            if mine.st_nlink == 0:
+                raise FileNotFoundError(errno.ENOENT, "the directory has been removed")
+            return True
 
     def is_file(self) -> bool:
         """Whether it is a regular file."""
