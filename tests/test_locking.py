@@ -236,6 +236,13 @@ def test_in_a_directory_by_its_descriptor(tmp_path: Path) -> None:
     os.close(descriptor)
 
 
+def test_a_file_need_not_be_made(path: Path) -> None:
+    """Without leave to make it, a file that isn't there is an error and stays away."""
+    with pytest.raises(FileNotFoundError, match=r"a\.lock"):
+        FileLock(path, create=False).acquire()
+    assert not path.exists()
+
+
 def test_a_removed_directory_is_an_error(tmp_path: Path) -> None:
     """A directory that is gone can't be locked, though its descriptor is still open."""
     (tmp_path / "one").mkdir()

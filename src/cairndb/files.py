@@ -275,16 +275,17 @@ class RealDirectory(Descriptor):
         """See `Directory.lock`."""
         with self.named() as descriptor:
             if self._lock is None:
-                self._lock = FileLock(".", dir_fd=descriptor)
+                self._lock = FileLock(".", dir_fd=descriptor, create=False)
             return self._lock.held or self._lock.try_acquire()
 
     def close(self) -> None:
         """See `Directory.close`."""
         try:
-            super().close()
-        finally:
             if self._lock is not None and self._lock.held:
-                self._lock.release()
+                with self.named():
+                    self._lock.release()
+        finally:
+            super().close()
 
     def free_bytes(self) -> int:
         """See `Directory.free_bytes`."""

@@ -68,13 +68,14 @@ class FileLock:
     executed has the lock.
 
     Args:
-        path: what is locked. A file that isn't there is made, and stays.
+        path: what is locked: a file, or a directory that is there.
         shared: others may have it shared at the same time.
         blocking: wait until it is to be had.
         timeout: seconds to wait at most; None waits for ever.
         cancel: ends the wait when it is set: a `threading.Event`.
         kind: "flock" locks for all who use flock or FileLock; "ofd", of Linux, for all who use
             open file description locks or POSIX record locks.
+        create: make the file if it isn't there; it stays.
         dir_fd: the descriptor of a directory that `path` is relative to.
     """
 
@@ -87,6 +88,7 @@ class FileLock:
         timeout: float | None = None,
         cancel: Cancel | None = None,
         kind: Kind = "flock",
+        create: bool = True,
         dir_fd: int | None = None,
     ) -> None:
         self.path: Final = os.fspath(path)
@@ -95,6 +97,7 @@ class FileLock:
         self._timeout = timeout
         self._cancel = cancel
         self._kind = kind
+        self._create = create
         self._dir_fd = dir_fd
         # Those that are had, with who took them; more than one only of a shared lock. Changed by
         # one operation of the list at a time, so that threads need no mutex.
@@ -189,7 +192,7 @@ class FileLock:
             "kind": self._kind,
         }
         try:
-            return take(self.path, create=True, **options)
+            return take(self.path, create=self._create, **options)
         except OSError as error:
             # A directory, or what may only be read: that can be locked as well.
             if error.errno == errno.EISDIR:
