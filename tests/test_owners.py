@@ -12,7 +12,9 @@ import pytest
 import cairndb
 from cairndb.errors import DatabaseFailed, DatabaseLocked
 from cairndb.files import RealDirectory
+from cairndb.locking_holder import encode, this_process
 from effort import examples
+from forking import Child
 from owning import own, own_path
 from test_kill import folder, run
 from writer import Counters, check, count_once
@@ -138,6 +140,18 @@ def test_whatever_becomes_of_lock(path: Path, instead: str) -> None:
     elif instead == "pipe":
         os.mkfifo(lock)  # to read it would wait for a writer
     assert "another process" in refused(path)
+
+
+def test_a_record_of_the_dead_is_called_that(path: Path) -> None:
+    """Where LOCK names a process that is gone, the second is told so, instead of to wait for it."""
+    with Child(lambda: encode(this_process())[:-1]) as child:
+        (path / "LOCK").write_bytes(child.said)
+        assert f"in process {child.pid} on" in refused(path)
+        child.end()
+        said = refused(path)
+
+    assert "the record is of a process that is gone" in said
+    assert f"(process {child.pid} on" in said
 
 
 def test_a_directory_that_is_exchanged(path: Path) -> None:

@@ -8,16 +8,13 @@ for the error message of whoever comes second.
 from __future__ import annotations
 
 import contextlib
-import os
-import platform
-import sys
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-import msgspec
+from msgspec.structs import asdict
 
 from cairndb.errors import DatabaseLocked
+from cairndb.locking_holder import Holder, decode_as, describe, encode, this_process
 
 if TYPE_CHECKING:
     from cairndb.files import Directory
@@ -27,13 +24,9 @@ _LOCK_BYTES_MAX: Final = 1 << 20
 _LOOK_SECONDS: Final = 0.02
 
 
-class Owner(msgspec.Struct):
+class Owner(Holder, frozen=True):
     """What LOCK says of the owner, as one line of JSON."""
 
-    host: str
-    pid: int
-    command: str
-    since: datetime
     retain: str | None = None
     """What it keeps of the past beyond what safety needs."""
 
@@ -65,10 +58,9 @@ def announce(directory: Directory, retain: str | None = None) -> None:
         directory: of the database.
         retain: what the owner keeps of the past, as `cairndb.open` takes it.
     """
-    command = " ".join(sys.orig_argv)
-    owner = Owner(platform.node(), os.getpid(), command, datetime.now(UTC), retain)
+    owner = Owner(**asdict(this_process()), retain=retain)
     with contextlib.suppress(OSError):
-        _write(directory, msgspec.json.encode(owner) + b"\n")
+        _write(directory, encode(owner))
 
 
 def _write(directory: Directory, content: bytes) -> None:
@@ -89,10 +81,10 @@ def read_owner(directory: Directory) -> Owner | None:
     try:
         file = directory.open(LOCK_NAME)
         try:
-            return msgspec.json.decode(file.read(0, _LOCK_BYTES_MAX), type=Owner)
+            return decode_as(Owner, file.read(0, _LOCK_BYTES_MAX))
         finally:
             file.close()
-    except (OSError, ValueError, RecursionError):
+    except OSError:
         return None
 
 
@@ -100,12 +92,12 @@ def _refusal(directory: Directory) -> str:
     owner = read_owner(directory)
     who = "another process"
     if owner is not None:
-        since = owner.since
-        with contextlib.suppress(OverflowError, ValueError):  # there it is the year 0 or 10000
-            since = since.astimezone()
-        who = f"process {owner.pid} on {owner.host} ({owner.command}), since {since:%F %T}"
-        if owner.pid == os.getpid() and owner.host == platform.node():
+        who = describe(owner)
+        if owner.is_this_process:
             who = "this very process: close the other Database object first"
+        elif owner.stale:
+            # Whoever has it couldn't write; or has the descriptor from that process.
+            who = f"another, who isn't in LOCK: the record is of a process that is gone ({who})"
     return (
         f"{directory.path} is open for writing in {who}. "
         "Wait for it with lock_timeout=SECONDS, or open it with read_only=True beside it"

@@ -1,0 +1,58 @@
+"""Children for tests: a forked process that does something, says what came of it, and stays."""
+
+from __future__ import annotations
+
+import os
+import signal
+import warnings
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+
+class Child:
+    """A child that has done something, and waits until it is ended.
+
+    Args:
+        function: what it does; what it returns is in `said`. What it has opened stays open.
+        waits: that it may never return; nothing is said then, and `said` is empty.
+    """
+
+    def __init__(self, function: Callable[[], bytes], *, waits: bool = False) -> None:
+        reading, writing = os.pipe()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # other tests may have threads
+            self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                if waits:
+                    os.write(writing, b"\n")
+                os.write(writing, function() + b"\n")
+                while True:
+                    signal.pause()
+            finally:
+                os._exit(1)
+        os.close(writing)
+        with os.fdopen(reading, "rb") as pipe:
+            self.said = pipe.readline()[:-1]
+        self._ended = False
+
+    def kill(self) -> None:
+        """Kill it, and leave it a zombie."""
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+
+    def end(self) -> None:
+        """Kill it, and have it gone."""
+        if not self._ended:
+            self._ended = True
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.end()
