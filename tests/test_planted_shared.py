@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import cairndb
-from cairndb import files
+from cairndb import descriptors, files
 from cairndb.engine import Engine
 from cairndb.flusher import Flusher
 from cairndb.locks_gates import closed_gate, wait_at
@@ -127,14 +127,14 @@ def test_a_parent_that_is_not_synced_is_caught(
 ) -> None:
     """Before anything is acknowledged the parent is synced with the new directory in it."""
     path, covered = tmp_path / "db.cairn", []
-    sync = files._sync
+    sync = descriptors._sync
 
     def observed(descriptor: int) -> None:
         if os.fstat(descriptor).st_ino == tmp_path.stat().st_ino:
             covered.append(path.exists())
         sync(descriptor)
 
-    monkeypatch.setattr(files, "_sync", observed)
+    monkeypatch.setattr(descriptors, "_sync", observed)
     if planted:
         monkeypatch.setattr(files.RealDirectory, "sync", sync_all_but(tmp_path))
     cairndb.open(path, dict[str, int]).close()

@@ -82,6 +82,11 @@ class Descriptor:
                 return False
         return True
 
+    def sync(self) -> None:
+        """Make durable whatever was done by this or another descriptor of it before this call."""
+        with self.named() as number:
+            _sync(number)
+
     def close(self) -> None:
         """Give it up, and the lock. Closing twice is allowed."""
         if self.number >= 0:
@@ -99,6 +104,21 @@ class Descriptor:
             )
             with contextlib.suppress(OSError):
                 self.close()
+
+
+def _sync(descriptor: int) -> None:
+    """A sync that reaches the medium: fdatasync; on macOS that stops at the drive's cache."""
+    full = getattr(fcntl, "F_FULLFSYNC", None)
+    if full is not None:
+        try:
+            fcntl.fcntl(descriptor, full)
+        except OSError as error:
+            # A file system without it (a network's): fsync is the most there is.
+            if error.errno not in {errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY}:
+                raise
+            os.fsync(descriptor)
+    else:
+        os.fdatasync(descriptor)
 
 
 def _lock_description(number: int, what: int, wait: bool) -> None:  # noqa: FBT001  an operand

@@ -20,12 +20,12 @@ What becomes of descriptors and locks, `descriptors` says.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import stat
 from typing import TYPE_CHECKING, Protocol
 
 from cairndb.descriptors import Descriptor
+from cairndb.descriptors_directory import OpenDirectory
 from cairndb.locking import FileLock
 
 if TYPE_CHECKING:
@@ -168,11 +168,6 @@ class RealFile(Descriptor):
             error.filename = self.path
             raise
 
-    def sync(self) -> None:
-        """See `File.sync`."""
-        with self.named() as descriptor:
-            _sync(descriptor)
-
     def allocate(self, length: int) -> None:
         """See `File.allocate`."""
         with self.named() as descriptor:
@@ -203,24 +198,16 @@ class RealFile(Descriptor):
         return self.take_lock(shared=not exclusive)
 
 
-class RealDirectory(Descriptor):
+class RealDirectory(OpenDirectory):
     """A directory of the operating system.
-
-    Names are used relative to its descriptor: it may be renamed while it is open.
 
     Args:
         path: of an existing directory.
     """
 
     def __init__(self, path: str) -> None:
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        super().__init__(os.open(path, flags), os.fspath(path))
+        super().__init__(path)
         self._lock: FileLock | None = None
-
-    def names(self) -> list[str]:
-        """See `Directory.names`."""
-        with self.named() as descriptor:
-            return sorted(os.listdir(descriptor))  # noqa: PTH208  pathlib knows no descriptors
 
     def open(self, name: str, *, write: bool = False) -> RealFile:
         """See `Directory.open`."""
@@ -239,37 +226,6 @@ class RealDirectory(Descriptor):
                 os.close(opened)
                 raise OSError(errno.EINVAL, "it isn't a regular file")
             return RealFile(opened, path_in(self, name))
-
-    def rename(self, old: str, new: str) -> None:
-        """See `Directory.rename`."""
-        with self.named(old) as descriptor:
-            os.rename(old, new, src_dir_fd=descriptor, dst_dir_fd=descriptor)
-
-    def remove(self, name: str) -> None:
-        """See `Directory.remove`."""
-        with self.named(name) as descriptor:
-            os.unlink(name, dir_fd=descriptor)
-
-    def make_directory(self, name: str) -> bool:
-        """See `Parent.make_directory`."""
-        with self.named(name) as descriptor:
-            try:
-                os.mkdir(name, dir_fd=descriptor)
-            except FileExistsError:
-                if not stat.S_ISDIR(os.stat(name, dir_fd=descriptor).st_mode):
-                    raise
-                return False
-        return True
-
-    def remove_directory(self, name: str) -> None:
-        """See `Parent.remove_directory`."""
-        with self.named(name) as descriptor:
-            os.rmdir(name, dir_fd=descriptor)
-
-    def sync(self) -> None:
-        """See `Directory.sync`."""
-        with self.named() as descriptor:
-            _sync(descriptor)
 
     def lock(self) -> bool:
         """See `Directory.lock`."""
@@ -292,21 +248,6 @@ class RealDirectory(Descriptor):
         with self.named() as descriptor:
             system = os.fstatvfs(descriptor)
             return system.f_bavail * system.f_frsize
-
-
-def _sync(descriptor: int) -> None:
-    """A sync that reaches the medium: fdatasync; on macOS that stops at the drive's cache."""
-    full = getattr(fcntl, "F_FULLFSYNC", None)
-    if full is not None:
-        try:
-            fcntl.fcntl(descriptor, full)
-        except OSError as error:
-            # A file system without it (a network's): fsync is the most there is.
-            if error.errno not in {errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY}:
-                raise
-            os.fsync(descriptor)
-    else:
-        os.fdatasync(descriptor)
 
 
 def _preallocate(descriptor: int, length: int) -> None:

@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING, Final, Protocol, TypedDict
 
 from cairndb import locks
 from cairndb.errors import Cancelled, FileLocked, LockTimeout, UsageError
+from cairndb.locking_claims import Claim, claim, claims
 from cairndb.locking_hold import take
 from cairndb.locking_network import NetworkFileSystemWarning
+from cairndb.locking_put import put
 from cairndb.locks_holders import thread_of
 from cairndb.locks_tasks import running_task, sleep
 
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from cairndb.locking_hold import Hold
     from cairndb.locks_holders import Holder
 
-__all__ = ["FileLock", "NetworkFileSystemWarning"]
+__all__ = ["Claim", "FileLock", "NetworkFileSystemWarning", "claim", "claims", "put"]
 
 # Between two looks at a lock that can't be waited for in the system.
 _FIRST_SECONDS: Final = 0.001
