@@ -16,6 +16,7 @@ import pytest
 
 from cairndb.errors import Cancelled, FileLocked, LockTimeout, UsageError
 from cairndb.locking import FileLock
+from lock_files import is_free, path
 from tasks import BACKENDS
 from threads import Aside, interrupt_main_thread_when, wait_until
 
@@ -24,19 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Of a file that isn't there yet."""
-    return tmp_path / "a.lock"
-
-
-def is_free(path: Path) -> bool:
-    """Whether another could have it."""
-    other = FileLock(path)
-    if other.try_acquire():
-        other.release()
-        return True
-    return False
+__all__ = ["path"]
 
 
 def in_child(body: Callable[[], bool]) -> bool:

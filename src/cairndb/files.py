@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Protocol
 from cairndb.descriptors import Descriptor
 from cairndb.descriptors_directory import OpenDirectory
 from cairndb.locking import FileLock
+from cairndb.locking_network import warn_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -232,6 +233,7 @@ class RealDirectory(OpenDirectory):
         with self.named() as descriptor:
             if self._lock is None:
                 self._lock = FileLock(".", dir_fd=descriptor, create=False)
+                warn_once(descriptor, self.path)
             return self._lock.held or self._lock.try_acquire()
 
     def close(self) -> None:

@@ -13,18 +13,21 @@ to use it; the owner of a database is who has the `FileLock` on its directory.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import os
 import time
-from typing import TYPE_CHECKING, Final, Protocol, TypedDict
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypedDict
 
-from cairndb import locks
+from cairndb import locks, locks_holders
 from cairndb.errors import Cancelled, FileLocked, LockTimeout, UsageError
 from cairndb.locking_claims import Claim, claim, claims
 from cairndb.locking_hold import take
-from cairndb.locking_network import NetworkFileSystemWarning
+from cairndb.locking_holder import Holder, describe
+from cairndb.locking_network import NetworkFileSystemWarning, warn_once
 from cairndb.locking_put import put
+from cairndb.locking_record import read_record, remove_record, write_record
 from cairndb.locks_holders import thread_of
 from cairndb.locks_tasks import running_task, sleep
 
@@ -35,9 +38,8 @@ if TYPE_CHECKING:
 
     from cairndb.descriptors import Kind
     from cairndb.locking_hold import Hold
-    from cairndb.locks_holders import Holder
 
-__all__ = ["Claim", "FileLock", "NetworkFileSystemWarning", "claim", "claims", "put"]
+__all__ = ["Claim", "FileLock", "Holder", "NetworkFileSystemWarning", "claim", "claims", "put"]
 
 # Between two looks at a lock that can't be waited for in the system.
 _FIRST_SECONDS: Final = 0.001
@@ -62,6 +64,12 @@ class Cancel(Protocol):
         """Wait for that, for some seconds; whether it is to end."""
 
 
+class _Taken(NamedTuple):
+    by: locks_holders.Holder
+    hold: Hold
+    record: bytes | None
+
+
 class FileLock:
     """A lock between processes, threads and tasks, on the name of a file or directory.
 
@@ -79,6 +87,8 @@ class FileLock:
         kind: "flock" locks for all who use flock or FileLock; "ofd", of Linux, for all who use
             open file description locks or POSIX record locks.
         create: make the file if it isn't there; it stays.
+        record: say in the file, if it is empty, who has the lock, while one has it alone; False
+            for a file that the program also keeps something in.
         dir_fd: the descriptor of a directory that `path` is relative to.
     """
 
@@ -92,6 +102,7 @@ class FileLock:
         cancel: Cancel | None = None,
         kind: Kind = "flock",
         create: bool = True,
+        record: bool = True,
         dir_fd: int | None = None,
     ) -> None:
         self.path: Final = os.fspath(path)
@@ -101,21 +112,32 @@ class FileLock:
         self._cancel = cancel
         self._kind = kind
         self._create = create
+        self._record = record and not shared
         self._dir_fd = dir_fd
-        # Those that are had, with who took them; more than one only of a shared lock. Changed by
-        # one operation of the list at a time, so that threads need no mutex.
-        self._holds: list[tuple[Holder, Hold]] = []
+        # Those that are had; more than one only of a shared lock. Changed by one operation of the
+        # list at a time, so that threads need no mutex.
+        self._holds: list[_Taken] = []
 
     @property
     def held(self) -> bool:
         """Whether this object has it: whichever thread or task took it."""
-        return any(hold.number >= 0 for _, hold in self._holds)
+        return bool(self._live())
+
+    def holder(self) -> Holder | None:
+        """Who has the lock, by the record in the file; of a database's directory, its owner.
+
+        A record, not the lock: `Holder.stale` says whether that process is gone.
+
+        Returns:
+            None if there is no record: nobody has it, it is shared, or it couldn't be written.
+        """
+        return read_record(self.path, self._dir_fd)
 
     def acquire(self) -> None:
         """Take the lock.
 
         Raises:
-            FileLocked: somebody else has it, and it isn't to be waited for.
+            FileLocked: somebody else has it, and it isn't to be waited for; the message says who.
             LockTimeout: it wasn't to be had in time.
             Cancelled: the wait was ended.
             UsageError: this thread, or a task that it runs, has it by this object, and would be
@@ -123,7 +145,7 @@ class FileLock:
             OSError: the file can't be opened or made, or can't be locked.
         """
         thread = thread_of(locks.current_holder())
-        self._refuse(thread_of(holder) == thread for holder, _ in self._live())
+        self._refuse(thread_of(taken.by) == thread for taken in self._live())
         if self._blocking and self._timeout is None and self._cancel is None:
             self._take(wait=True)
             return
@@ -142,7 +164,7 @@ class FileLock:
             Exception: what `acquire` raises.
         """
         task = running_task()
-        self._refuse(holder == task for holder, _ in self._live())
+        self._refuse(taken.by == task for taken in self._live())
         pauses = self._pauses()
         while not self.try_acquire():
             await sleep(next(pauses))
@@ -165,14 +187,16 @@ class FileLock:
             UsageError: this object doesn't have it.
         """
         try:
-            _, hold = self._holds.pop()
+            taken = self._holds.pop()
         except IndexError:
             raise UsageError(f"{self.path}: it isn't held, and can't be released") from None
-        hold.close()
+        with contextlib.closing(taken.hold):
+            if taken.record is not None:
+                remove_record(taken.hold, taken.record)
 
-    def _live(self) -> list[tuple[Holder, Hold]]:
+    def _live(self) -> list[_Taken]:
         # In a forked child the parent's are closed.
-        return [taken for taken in list(self._holds) if taken[1].number >= 0]
+        return [taken for taken in list(self._holds) if taken.hold.number >= 0]
 
     def _refuse(self, own: Iterable[bool]) -> None:
         if not self._shared and any(own):
@@ -184,7 +208,13 @@ class FileLock:
         hold = self._open(wait=wait)
         if hold is None:
             return False
-        self._holds.append((locks.current_holder(), hold))
+        try:
+            warn_once(hold.number, self.path)
+            record = write_record(hold) if self._record else None
+        except BaseException:
+            hold.close()
+            raise
+        self._holds.append(_Taken(locks.current_holder(), hold, record))
         return True
 
     def _open(self, *, wait: bool) -> Hold | None:
@@ -213,14 +243,21 @@ class FileLock:
         pause = _FIRST_SECONDS
         while True:
             if not self._blocking:
-                raise FileLocked(f"{self.path} is locked by another")
+                raise FileLocked(f"{self._who()}. Wait for it with blocking=True, timeout=SECONDS")
             if self._cancel is not None and self._cancel.is_set():
                 raise Cancelled(f"{self.path}: waiting for the lock was cancelled")
             left = math.inf if until is None else until - time.monotonic()
             if left <= 0:
-                raise LockTimeout(f"{self.path} is locked by another")
+                raise LockTimeout(f"{self._who()}: it wasn't to be had in {self._timeout} s")
             yield min(pause, left)
             pause = min(2 * pause, _LONGEST_SECONDS)
+
+    def _who(self) -> str:
+        holder = self.holder()
+        who = "another"
+        if holder is not None and not holder.stale:
+            who = "this very process" if holder.is_this_process else describe(holder)
+        return f"{self.path} is locked by {who}"
 
     def __enter__(self) -> Self:
         self.acquire()
