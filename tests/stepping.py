@@ -15,7 +15,7 @@ import sys
 import traceback
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -131,15 +131,23 @@ def _live(body: Body, orders: int, stops: int) -> NoReturn:
     os._exit(0)
 
 
-def every_order(
-    processes: Sequence[Stepped], begin: Callable[[], object], judge: Callable[[list[str]], None]
-) -> int:
+class Judge(Protocol):
+    """Sees what happens in the runs."""
+
+    def look(self, places: list[str]) -> None:
+        """See where each process is: before each step, and after the last."""
+
+    def end(self) -> None:
+        """A run is over."""
+
+
+def every_order(processes: Sequence[Stepped], begin: Callable[[], object], judge: Judge) -> int:
     """Run the processes through their bodies in every order of their calls.
 
     Args:
         processes: that run together.
         begin: makes the world as it is before each run.
-        judge: called before each step, and after the last, with where each process is.
+        judge: sees each run.
 
     Returns:
         How many orders there were.
@@ -155,19 +163,18 @@ def every_order(
     return orders
 
 
-def _run(
-    processes: Sequence[Stepped], prefix: list[int], judge: Callable[[list[str]], None]
-) -> list[int] | None:
+def _run(processes: Sequence[Stepped], prefix: list[int], judge: Judge) -> list[int] | None:
     """One order; the beginning of the next one to try, or None."""
     taken: list[tuple[int, list[int]]] = []
     while True:
         for process in processes:
             if process.waiting:
                 process.look()
-        judge([process.at for process in processes])
+        judge.look([process.at for process in processes])
         ready = [i for i, p in enumerate(processes) if p.at != END and not p.waiting]
         if not ready:
             assert all(process.at == END for process in processes), "they wait for each other"
+            judge.end()
             break
         chosen = prefix[len(taken)] if len(taken) < len(prefix) else ready[0]
         taken.append((chosen, ready))
@@ -179,9 +186,7 @@ def _run(
     return None
 
 
-def every_pair(
-    first: Stepped, second: Stepped, begin: Callable[[], object], judge: Callable[[list[str]], None]
-) -> int:
+def every_pair(first: Stepped, second: Stepped, begin: Callable[[], object], judge: Judge) -> int:
     """Stop the first before each of its calls, while the second runs up to each of its own.
 
     Then the first runs to its end, and then the second: for protocols that have too many calls for
@@ -191,7 +196,7 @@ def every_pair(
         first: the process that is stopped.
         second: the one that runs meanwhile.
         begin: makes the world as it is before each run.
-        judge: called before each step, and after the last, with where each process is.
+        judge: sees each run.
 
     Returns:
         How many pairs of calls there were.
@@ -205,6 +210,7 @@ def every_pair(
             all_steps = _advance(first, steps, [first, second], judge)
             all_others = _advance(second, others, [first, second], judge)
             _finish([first, second], judge)
+            judge.end()
             if not all_steps:
                 return pairs
             pairs += 1
@@ -213,23 +219,21 @@ def every_pair(
     raise AssertionError
 
 
-def _advance(
-    process: Stepped, steps: int, processes: Sequence[Stepped], judge: Callable[[list[str]], None]
-) -> bool:
+def _advance(process: Stepped, steps: int, processes: Sequence[Stepped], judge: Judge) -> bool:
     for _ in range(steps):
-        judge([one.at for one in processes])
+        judge.look([one.at for one in processes])
         if process.at == END or process.waiting:
             return False
         process.step()
     return True
 
 
-def _finish(processes: Sequence[Stepped], judge: Callable[[list[str]], None]) -> None:
+def _finish(processes: Sequence[Stepped], judge: Judge) -> None:
     while any(process.at != END for process in processes):
         for process in processes:
             if process.waiting:
                 process.look()
             while process.at != END and not process.waiting:
-                judge([one.at for one in processes])
+                judge.look([one.at for one in processes])
                 process.step()
-    judge([one.at for one in processes])
+    judge.look([one.at for one in processes])

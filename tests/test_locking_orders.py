@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cairndb.errors import FileLocked
-from cairndb.locking import FileLock
+from cairndb.locking import FileLock, claim, claims, put
 from cairndb.locking_hold import take
-from stepping import END, Stepped, every_order
+from stepping import Stepped, every_order, every_pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,25 +24,33 @@ pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 
 class Works:
-    """The times that processes came to their work, and whether two were at it at once."""
+    """The times that processes came to their work, and whether two were at it at once.
 
-    def __init__(self) -> None:
+    Args:
+        at_end: called with the count when all have come to their end.
+    """
+
+    def __init__(self, at_end: Callable[[int], None] = lambda _count: None) -> None:
+        self._at_end = at_end
         self.count = 0
         self.counts: set[int] = set()
         self.together = 0
         self._before: list[str] = []
 
-    def __call__(self, places: list[str]) -> None:
-        """See where the processes are."""
+    def look(self, places: list[str]) -> None:
+        """See `Judge.look`."""
         self.count += sum(
             place == "work" and before != "work"
             for place, before in zip(places, self._before or [""] * len(places), strict=True)
         )
         self.together += places.count("work") > 1
         self._before = places
-        if all(place == END for place in places):
-            self.counts.add(self.count)
-            self.count = 0
+
+    def end(self) -> None:
+        """See `Judge.end`."""
+        self.counts.add(self.count)
+        self._at_end(self.count)
+        self.count, self._before = 0, []
 
 
 @pytest.fixture
@@ -107,13 +114,15 @@ def locked(path: Path, *, blocking: bool, remove: bool) -> Body:
     """Work under a FileLock, and perhaps remove its file at the end."""
 
     def body(stop: Callable[[str], None]) -> None:
-        try:
-            with FileLock(path, blocking=blocking):
-                stop("work")
-                if remove:
-                    os.unlink(path)  # noqa: PTH108
-        except FileLocked:
+        lock = FileLock(path, record=False)
+        if blocking:
+            lock.acquire()
+        elif not lock.try_acquire():
             return
+        stop("work")
+        if remove:
+            os.unlink(path)  # noqa: PTH108
+        lock.release()
 
     return body
 
@@ -189,3 +198,106 @@ def test_who_waits_gets_it_in_every_order(
     assert works.together == 0
     assert works.counts == {2}
     evidence("orders", orders)
+
+
+def claiming(job: Path, attempts: int | None) -> Body:
+    """Claim a job, and do it."""
+
+    def body(stop: Callable[[str], None]) -> None:
+        if (claimed := claim(job, attempts=attempts)) is not None:
+            with claimed:
+                stop("work")
+
+    return body
+
+
+def failing(job: Path) -> Body:
+    """Claim a job for the last time, and fail."""
+
+    def body(stop: Callable[[str], None]) -> None:
+        if (claimed := claim(job, attempts=1)) is not None:
+            with contextlib.suppress(ZeroDivisionError), claimed:
+                stop("work")
+                raise ZeroDivisionError
+
+    return body
+
+
+def putting(job: Path) -> Body:
+    """Put a job of the same name, if there is none."""
+
+    def body(stop: Callable[[str], None]) -> None:
+        with contextlib.suppress(FileExistsError):
+            put(job.parent, job.name, b"new")
+            stop("put")
+
+    return body
+
+
+@pytest.mark.parametrize("second", ["claim", "fail"])
+def test_a_counted_job_is_done_once_by_every_pair(
+    start: Callable[[Body], Stepped], job: Path, evidence: Callable[..., None], second: str
+) -> None:
+    """Claimed by two, each stopped at each step, a job is done once, or given up once."""
+
+    def at_end(count: int) -> None:
+        assert count == 1
+        buried = job.parent / "dead-letters" / job.name
+        assert not job.exists()
+        if buried.exists():
+            assert second == "fail"
+            buried.unlink()
+
+    works = Works(at_end)
+    one = start(claiming(job, 5))
+    other = start(claiming(job, 5) if second == "claim" else failing(job))
+    pairs = every_pair(one, other, job.touch, works) + every_pair(other, one, job.touch, works)
+    assert pairs >= 400
+    evidence("orders", pairs)
+
+
+def test_a_new_job_isnt_removed_by_who_did_the_old_one(
+    start: Callable[[Body], Stepped], job: Path, evidence: Callable[..., None]
+) -> None:
+    """Putting never replaces a job, so the holder of one can't remove another in its place."""
+    put_again: set[bool] = set()
+
+    def at_end(count: int) -> None:
+        assert count == 1
+        assert job.exists() == (job.exists() and job.read_bytes() == b"new")
+        put_again.add(job.exists())
+
+    works = Works(at_end)
+    one, other = start(claiming(job, None)), start(putting(job))
+
+    def begin() -> None:
+        job.write_bytes(b"old")
+
+    pairs = every_pair(one, other, begin, works) + every_pair(other, one, begin, works)
+    assert pairs >= 200
+    assert put_again == {False, True}
+    evidence("orders", pairs)
+
+
+def test_a_job_that_is_put_while_remnants_are_removed(
+    start: Callable[[Body], Stepped], job: Path, evidence: Callable[..., None]
+) -> None:
+    """Whoever removes what killed calls of `put` have left takes nothing from one that lives."""
+
+    def clean(_stop: Callable[[str], None]) -> None:
+        for _job in claims(job.parent, "nothing is called so", attempts=None):
+            raise AssertionError
+
+    def at_end(_count: int) -> None:
+        assert [path.name for path in job.parent.iterdir()] == [job.name]
+        assert job.read_bytes() == b"new"
+
+    works = Works(at_end)
+    one, other = start(putting(job)), start(clean)
+
+    def begin() -> None:
+        job.unlink(missing_ok=True)
+
+    pairs = every_pair(one, other, begin, works) + every_pair(other, one, begin, works)
+    assert pairs >= 100
+    evidence("orders", pairs)
