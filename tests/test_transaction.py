@@ -188,6 +188,19 @@ def test_a_transaction_is_for_one_block(
     assert disk.engine.lock._updater is None
 
 
+def test_views_of_one_thread_end_in_any_order(disk: SlowDisk) -> None:
+    """Each holds for itself: the last one, entered in another, keeps updates out by itself."""
+    outer, inner = (View[Root](disk.engine, None, durable=True) for _ in range(2))
+    outer.__enter__()
+    inner.__enter__()
+    outer.__exit__(None, None, None)
+    with pytest.raises(UsageError, match="is open in this thread"):
+        Update[Root](disk.engine, None, durable=True).__enter__()
+    inner.__exit__(None, None, None)
+    disk.put("a", 2)
+    assert disk.get() == {"a": 2}
+
+
 def test_a_view_of_whoever_applies_an_update_waits_for_nothing(disk: SlowDisk) -> None:
     """As in a finalizer that runs in the middle of it: to wait would be to wait for itself."""
     lock = disk.engine.lock

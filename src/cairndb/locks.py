@@ -12,7 +12,7 @@ upgrades to *exclusive* for the microseconds in which the patch is applied.
 
 Rules that keep this free of deadlock, starvation and leaked holds:
 
-1. The hold *is* the record of it (`_shared[holder]`, `_updater`): there is no moment at which a
+1. The hold *is* the record of it (`shared[hold]`, `_updater`): there is no moment at which a
    lock is taken and nobody knows by whom. Whoever is interrupted while taking one puts back what is
    recorded.
 2. A mutex is only ever held through `with` on a bare `threading.Lock`, whose enter and exit are
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cairndb.locks_gates import Gate
-    from cairndb.locks_holders import Hold, Holder
+    from cairndb.locks_holders import Holder, ViewHold
 
 # How long a pending upgrade first holds new views back; it doubles up to the limit. Long enough for
 # ordinary views to end, short enough not to be noticed by a view that another view waits for.
@@ -86,7 +86,7 @@ class ThreeModeLock:
         # An entry is written by its holder alone, without the mutex. A view writes its entry, then
         # looks at the barrier; an upgrade raises the barrier, then looks at the entries: one of the
         # two sees the other.
-        self.shared: dict[Holder, Hold] = {}  # the innermost
+        self.shared: dict[ViewHold, Holder] = {}
         self.barrier = False  # written by the holder of update alone
         # Guarded by the mutex:
         self._updater: Holder | None = None
@@ -99,85 +99,64 @@ class ThreeModeLock:
         """Whether the current holder has this lock in any mode, or the thread around its task."""
         holder = current_holder()
         either = (holder, thread_of(holder))
-        return self._updater in either or any(each in self.shared for each in either)
+        return any(each in either for each in (self._updater, *self.shared.copy().values()))
 
     def concerns_thread(self) -> bool:
         """Whether this thread, or any task that it runs, has this lock or waits for it."""
         with self._mutex:
             waiting = [waiter.holder for waiter in self._update_queue]
-        return self._held_in_thread(None) or threading.get_ident() in map(thread_of, waiting)
+        return self._held_in_thread() or threading.get_ident() in map(thread_of, waiting)
 
-    def _held_in_thread(self, but: Holder | None) -> bool:
-        """Whether this thread, or a task of it, has this lock in any mode, `but` one."""
+    def _held_in_thread(self, but: ViewHold = None) -> bool:
+        """Whether this thread, or a task of it, has this lock in any mode, `but` by one view."""
+        updater = self._updater
+        if updater is not None and thread_of(updater) == threading.get_ident():
+            return True
+        return self._viewed_in_thread(but)
+
+    def _viewed_in_thread(self, but: ViewHold = None) -> bool:
         thread = threading.get_ident()
-        holders = (self._updater, *self.shared.copy())
-        return any(
-            each is not None and each != but and thread_of(each) == thread for each in holders
-        )
+        holders = self.shared.copy().items()
+        return any(thread_of(holder) == thread for hold, holder in holders if hold != but)
 
     # -- shared
 
-    def acquire_shared(self, deadline: float | None = None) -> Hold:
+    def acquire_shared(self, deadline: float | None = None) -> ViewHold:
         """Take shared mode, nested if it is held already; returns the hold, for the release."""
-        holder = current_holder()
-        shared = self.shared
-        outer = shared.get(holder)
-        hold: Hold = [holder, outer]
+        hold = object()
         try:
-            shared[holder] = hold
-            if self.barrier and outer is None:
+            self.shared[hold] = current_holder()
+            if self.barrier:
                 self.wait_for_opening(hold, deadline)
             return hold  # noqa: TRY300  inside, so that an interrupt here is seen too
         except BaseException:
-            self._abandon_shared(hold)
+            self.release_shared(hold)
             raise
 
-    def _abandon_shared(self, hold: Hold) -> None:
-        holder, outer = hold
-        if outer is not None:
-            self.shared[holder] = outer
-        else:
-            self.shared.pop(holder, None)
-            self.wake_upgrade()
-
-    def wait_for_opening(self, hold: Hold, deadline: float | None) -> None:
-        """Let a pending upgrade go first, and take shared mode after it.
+    def wait_for_opening(self, hold: ViewHold, deadline: float | None) -> None:
+        """Let a pending upgrade go first, and take shared mode after it, if that isn't nested.
 
         Args:
             hold: entered in `shared`, and there again on return; not if this raises.
             deadline: on the monotonic clock.
         """
-        holder = hold[0]
-        if self._updater == holder or self._held_in_thread(holder):
+        if self._held_in_thread(hold):
             return
+        holder = self.shared[hold]
         while True:
             with self._mutex:
                 gate = closed_gate()
                 self._view_gates.append(gate)
-            self.shared.pop(holder, None)
-            self.wake_upgrade()
+            self.release_shared(hold)
             if self.barrier and not wait_at(gate, deadline):
                 raise LockTimeout(VIEW_TIMED_OUT)
-            self.shared[holder] = hold
+            self.shared[hold] = holder
             if not self.barrier:
                 return
 
-    def release_shared(self, hold: Hold) -> None:
+    def release_shared(self, hold: ViewHold) -> None:
         """Give back one shared hold; without effect if that is done already."""
-        holder, outer = hold
-        shared = self.shared
-        inner = shared.get(holder)
-        if inner is hold:
-            if outer is not None:
-                shared[holder] = outer
-                return
-            shared.pop(holder, None)
-        elif inner is not None:  # views that end in another order than that of nesting
-            while inner is not None and inner[1] is not hold:
-                inner = inner[1]
-            if inner is not None:
-                inner[1] = outer
-            return
+        self.shared.pop(hold, None)
         # Also if it was done by a release that had no stack left to wake anybody.
         if self.barrier:
             self.wake_upgrade()
@@ -212,7 +191,7 @@ class ThreeModeLock:
         holder = current_holder()
         if self._updater == holder or self.shared:
             self.check_update_of(holder)
-            if current_holder is not threading.get_ident and self._held_in_thread(None):
+            if current_holder is not threading.get_ident and self._held_in_thread():
                 raise would_block()
 
     def check_update_of(self, holder: Holder) -> None:
@@ -222,7 +201,7 @@ class ThreeModeLock:
                 "an update of this database is already running in this thread: "
                 "make the change in its block"
             )
-        if holder in self.shared:
+        if self.shared and holder in self.shared.copy().values():
             raise UsageError(
                 "a view of this database is open in this thread: "
                 "end its block before starting an update"
@@ -352,7 +331,7 @@ class ThreeModeLock:
         return not self.shared
 
     def _check_own_views(self) -> None:
-        if self._updater in self.shared:
+        if self._updater in self.shared.copy().values():
             raise UsageError(
                 "a view opened inside this update is still open: "
                 "end its block before the update's block ends"
@@ -367,7 +346,7 @@ class ThreeModeLock:
         self.barrier = True
         if not self.shared:
             return True
-        if self._held_in_thread(self._updater):
+        if self._viewed_in_thread():
             raise would_block()
         until = self._patient_until(patience, deadline)
         while True:

@@ -24,7 +24,7 @@ from cairndb.locks_tasks import event_loop, running_task, sleep
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cairndb.locks_holders import Hold, Holder
+    from cairndb.locks_holders import Hold, Holder, ViewHold
     from cairndb.locks_tasks import TaskGate
 
 
@@ -45,31 +45,33 @@ class TaskLock(ThreeModeLock):
 
     __slots__ = ()
 
-    async def acquire_shared_async(self, deadline: float | None = None) -> Hold:
+    async def acquire_shared_async(self, deadline: float | None = None) -> ViewHold:
         """Take shared mode for the running task, nested if it is held already."""
         holder = running_task()
-        outer = self.shared.get(holder)
-        hold: Hold = [holder, outer]
+        hold = object()
         try:
-            self.shared[holder] = hold
-            if self.barrier and outer is None and self._updater != holder:
+            self.shared[hold] = holder
+            if self.barrier and self._updater != holder and not self._nested(hold, holder):
                 await self._wait_for_opening_async(hold, deadline)
             return hold  # noqa: TRY300  as in acquire_shared
         except BaseException:
-            self._abandon_shared(hold)
+            self.release_shared(hold)
             raise
 
-    async def _wait_for_opening_async(self, hold: Hold, deadline: float | None) -> None:
-        holder = hold[0]
+    def _nested(self, hold: ViewHold, holder: Holder) -> bool:
+        """Whether a holder has another view open."""
+        return any(each == holder and other != hold for other, each in self.shared.copy().items())
+
+    async def _wait_for_opening_async(self, hold: ViewHold, deadline: float | None) -> None:
+        holder = self.shared[hold]
         while True:
             gate = event_loop().gate()
             with self._mutex:
                 self._view_gates.append(gate)
-            self.shared.pop(holder, None)
-            self.wake_upgrade()
+            self.release_shared(hold)
             if self.barrier and not await gate.wait(deadline):
                 raise LockTimeout(locks.VIEW_TIMED_OUT)
-            self.shared[holder] = hold
+            self.shared[hold] = holder
             if not self.barrier:
                 return
 

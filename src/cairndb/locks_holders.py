@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any, TypeAlias
 
 from cairndb.errors import UsageError
@@ -9,9 +10,11 @@ from cairndb.errors import UsageError
 # Who holds: a thread, by its number; where tasks use a database, a thread's number and what stands
 # for its task.
 Holder: TypeAlias = int | tuple[int, object]
-# [its holder, the hold of the same holder that it was taken in]; None for the outermost. One object
-# for one hold, and not a count: a view that is let go of twice, the second time by a collection
+# What stands for one view that holds: an object, or its id where that lives as long as the hold.
+# One for each, and not a count: a view that is let go of twice, the second time by a collection
 # while another view of its thread is open, must not let go of that one's.
+ViewHold: TypeAlias = Hashable
+# What stands for one update that holds, for the same reason: [its holder].
 Hold: TypeAlias = list[Any]
 
 

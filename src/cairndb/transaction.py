@@ -53,17 +53,15 @@ def used() -> UsageError:
 
 
 class Ended(Struct, Generic[R], eq=False):
-    """A view or an update that is over. It becomes this, so that its end costs no `__del__`.
+    """A view that is over, and what updates have too. It becomes this: its end costs no `__del__`.
 
-    A Struct, because that is made by one call of C.
+    A Struct, because that is made by one call of C. A view writes to no field of it: to write to
+    one takes as long as to make it.
     """
 
     _engine: Engine
     _timeout: float | None
     durable: bool
-    _call: Call | None = None
-    _held: Hold | None = None
-    _root: Any = None
 
     def __enter__(self) -> R:
         raise used()
@@ -87,21 +85,22 @@ class View(Ended[R], eq=False):
     """
 
     def __enter__(self) -> R:
-        if self._held is not None:
-            raise used()
         engine = self._engine
+        lock = engine.lock
+        shared = lock.shared
+        # Nobody else's while this object lives, and it lets go before it dies.
+        hold = id(self)
+        if hold in shared:
+            raise used()
         try:
             # ThreeModeLock.acquire_shared without its call: all that there is in nearly every view.
-            holder = locks.current_holder()
-            lock = engine.lock
-            outer = lock.shared.get(holder)
-            self._held = lock.shared[holder] = hold = [holder, outer]
-            if lock.barrier and outer is None:
+            shared[hold] = locks.current_holder()
+            if lock.barrier:
                 lock.wait_for_opening(hold, deadline_after(self._timeout))
             if engine.refusal is not None:
                 engine.check_usable()
-            root: R = engine.tree.root
-            return root  # noqa: TRY300  inside, so that an interrupt here is seen too
+            # Inside, so that an interrupt here is seen too.
+            return engine.tree.root  # type: ignore[no-any-return]  # noqa: TRY300
         except BaseException:
             self._release()
             raise
@@ -116,36 +115,39 @@ class View(Ended[R], eq=False):
         # While the view was open nothing was applied: this is what its block saw.
         lsn = engine.applied_lsn
         lock = engine.lock
-        shared = lock.shared
-        held = self._held
-        assert held is not None
-        holder, outer = held
-        # As above: release_shared, of the innermost and only hold of its holder.
-        if outer is None and shared.get(holder) is held:
-            del shared[holder]
-            if lock.barrier:
-                lock.wake_upgrade()
-            self._held = None
-            self.__class__ = Ended  # type: ignore[assignment]  # the same layout, and no __del__
-        else:
-            self._release()
+        # As above: release_shared.
+        del lock.shared[id(self)]
+        if lock.barrier:
+            lock.wake_upgrade()
+        self.__class__ = Ended  # type: ignore[assignment]  # the same layout, and no __del__
         if engine.flusher.promised_lsn < lsn and self.durable:
             engine.flusher.wait(lsn)
 
     def _release(self) -> None:
-        if self._held is not None:
-            self._engine.lock.release_shared(self._held)
-            self._held = None
-            self.__class__ = Ended  # type: ignore[assignment]
+        self._engine.lock.release_shared(id(self))
+        self.__class__ = Ended  # type: ignore[assignment]
 
     # An interrupt can strike after `with` has called `__exit__` and before its first instruction,
     # and a full stack leaves no room for a release. What is still held then goes with this object,
     # when the exception has been dealt with, further up.
     def __del__(self) -> None:
-        let_go(self)
+        while True:
+            try:
+                self._release()
+            except MemoryError:
+                continue
+            return
 
 
-class Update(Ended[R], eq=False):
+class EndedUpdate(Ended[R], eq=False):
+    """An update that is over: see `Ended`."""
+
+    _call: Call | None = None
+    _held: Hold | None = None
+    _root: Any = None
+
+
+class Update(EndedUpdate[R], eq=False):
     """A transaction: the block changes a draft; its end commits, or drops it if the block raised.
 
     Made by `Database.update`; use it once, in a `with` statement.
@@ -220,7 +222,7 @@ class Update(Ended[R], eq=False):
             finally:
                 self._engine.lock.release_update(held[0], held)
                 self._held = None
-                self.__class__ = Ended  # type: ignore[assignment]  # as in View
+                self.__class__ = EndedUpdate  # type: ignore[assignment]  # as in View
 
     # As in View.
     def __del__(self) -> None:
@@ -231,6 +233,6 @@ def let_go(transaction: Any) -> None:
     """The last chance to release what is held: not to be missed for want of memory."""
     while getattr(transaction, "_held", None) is not None:
         try:
-            transaction._release()  # noqa: SLF001  a part of both
+            transaction._release()  # noqa: SLF001  a part of all that call this
         except MemoryError:
             continue

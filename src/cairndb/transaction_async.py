@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from cairndb.engine import Change, Engine
-    from cairndb.locks_holders import Hold
+    from cairndb.locks_holders import Hold, ViewHold
     from cairndb.patch import Call
 
 R = TypeVar("R")
@@ -41,7 +41,7 @@ class EndedView(Struct, Generic[R], eq=False):
     _engine: Engine
     _timeout: float | None
     durable: bool
-    _held: Hold | None = None
+    _held: ViewHold | None = None
 
     def __repr__(self) -> str:  # not the Struct's, which would show the whole state
         return f"<cairndb.{type(self).__name__}>"
