@@ -9,9 +9,9 @@ The record says which file it is of, by inode and time of modification, since th
 removed by somebody who knows of no records, and its inode given to the next of that name. (So the
 count of a job that its own worker writes to begins anew each time that the worker is killed.)
 
-It is written in place: only the holder writes it, a worker that is killed has written its line or
-not, and nothing is synced. A record that can't be read, after a power cut say, is none: a lost
-count costs a few attempts more, which `at least once` allows.
+It is written in place: only the holder writes it, and a kill cuts no write off but where a page of
+the file ends, which the line doesn't reach. Nothing is synced. A record that can't be read, after a
+power cut say, is none: a lost count costs a few attempts more, which "at least once" allows.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _ATTEMPTS: Final = ".attempts"
 _ERRORS: Final = ".errors"
 _GRAVES: Final = "dead-letters"
-_ERROR_CHARACTERS: Final = 4000
+_ERROR_CHARACTERS: Final = 600
 _RECORD_BYTES: Final = 1 << 16
 _NAME_BYTES: Final = 255
 KILLED: Final = "the worker ended without a word: it was killed, or its machine went down"
@@ -69,7 +69,7 @@ def text_of(error: BaseException) -> str:
     """What a record says of an error: its last line or lines, as Python shows them."""
     text = "".join(traceback.format_exception_only(error)).strip()
     # What isn't Unicode, as names of files needn't be, can't be in JSON.
-    return text[:_ERROR_CHARACTERS].encode("utf-8", "backslashreplace").decode()
+    return text.encode("utf-8", "backslashreplace").decode()[:_ERROR_CHARACTERS]
 
 
 def read(jobs: JobDirectory, name: str, status: os.stat_result) -> Record | None:
