@@ -1,7 +1,7 @@
 """A FUSE file system that is an empty directory: of any type that its name says.
 
 The little of the protocol that it takes (linux/fuse.h, 7.31): a greeting, the attributes of the
-root, and to open that. Mounting needs root.
+root, and to open and read that. Mounting needs root.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ANSWER = struct.Struct("=IiQ")
 _INIT = struct.Struct("=IIIIHHIIHHI28x")
 _ATTRIBUTES = struct.Struct("=QI4x6Q3I7I")
 _OPENED = struct.Struct("=QI4x")
-_GETATTR, _INITIALISE, _OPENDIR = 3, 26, 27
+_GETATTR, _INITIALISE, _OPENDIR, _READDIR = 3, 26, 27, 28
 SETLK, SETLKW = 32, 33
 _DETACH = 2
 _LONGEST = 1 << 20
@@ -75,7 +75,7 @@ class FuseMount:
             return _INIT.pack(7, 31, _LONGEST, 0, 0, 0, 1 << 16, 1, 0, 0, 0)
         if operation == _GETATTR:
             return _ATTRIBUTES.pack(60, 0, 1, *[0] * 8, 0o40755, 2, *[0] * 5)
-        return _OPENED.pack(1, 0) if operation == _OPENDIR else None
+        return {_OPENDIR: _OPENED.pack(1, 0), _READDIR: b""}.get(operation)
 
     def __enter__(self) -> Self:
         return self

@@ -117,11 +117,16 @@ def decode_as(kind: type[AnyHolder], content: bytes) -> AnyHolder | None:
 
 def describe(holder: Holder) -> str:
     """The record for people, on one line, with nothing in it that a terminal would act on."""
+    host, command = printable(holder.host), printable(holder.command)
+    return f"process {holder.pid} on {host} ({command}), {since_text(holder)}"
+
+
+def since_text(holder: Holder) -> str:
+    """Since when, for people: in their time."""
     since = holder.since
     with contextlib.suppress(OverflowError, ValueError):  # there it is the year 0 or 10000
         since = since.astimezone()
-    host, command = printable(holder.host), printable(holder.command)
-    return f"process {holder.pid} on {host} ({command}), since {since:%F %T}"
+    return f"since {since:%F %T}"
 
 
 def printable(text: str) -> str:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from cairndb.locking_hold import Hold
     from cairndb.locking_holder import Holder
 
-# Of the owner of a database, whose directory is what is locked.
-_IN_DIRECTORY = "LOCK"
+IN_DIRECTORY = "LOCK"
+"""Of the owner of a database, whose directory is what is locked."""
 
 
 def write_record(hold: Hold) -> bytes | None:
@@ -65,7 +65,7 @@ def read_record(path: str, dir_fd: int | None) -> Holder | None:
         return decode(_content(path, dir_fd))
     except IsADirectoryError:
         with contextlib.suppress(OSError):
-            return decode(_content(os.path.join(path, _IN_DIRECTORY), dir_fd))  # noqa: PTH118
+            return decode(_content(os.path.join(path, IN_DIRECTORY), dir_fd))  # noqa: PTH118
     except OSError:
         pass
     return None

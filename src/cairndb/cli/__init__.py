@@ -10,6 +10,7 @@
     backups    backup, restore
     schemas    schema show, diff, migrate
     checking   verify, stats
+    locks      locks
     doctor     doctor
     exporting  export
     importing  import
@@ -35,6 +36,7 @@ from cairndb.cli import (
     forgetting,
     history,
     importing,
+    locks,
     output,
     past,
     prompt,
@@ -86,6 +88,7 @@ _commands: dict[str, Callable[..., None]] = {
     "stats": checking.stats,
     "doctor": doctor.doctor,
     "checkpoint": writing.checkpoint,
+    "locks": locks.locks,
     "shell": prompt.shell,
     "export": exporting.export,
     "import": importing.import_,
