@@ -26,6 +26,7 @@ from cairndb.ownership import Owner, announce, read_owner
 from effort import examples
 from forking import Child
 from simulated import SimulatedDirectory, World
+from threads import wait_until
 
 EARLY = datetime(2024, 2, 29, 12, tzinfo=UTC)
 RECORD = Holder("host", 17, "python x.py", EARLY, "4711", "boot pid:[1]")
@@ -161,7 +162,7 @@ def test_a_child_is_told_from_its_parent_and_from_the_dead() -> None:
         assert not holder.is_this_process
         assert holder.stale is False
         child.kill()
-        assert holder.stale is True
+        wait_until(lambda: holder.stale)
         child.end()
         assert holder.stale is True
 
@@ -191,7 +192,7 @@ def test_ps_tells_a_start_where_there_is_no_proc(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv("TZ", "<+14>-14")
         assert locking_holder.started_of_ps(child.pid) == started
         child.kill()
-        assert locking_holder.started_of_ps(child.pid) == ""
+        wait_until(lambda: locking_holder.started_of_ps(child.pid) == "")
         child.end()
         assert locking_holder.started_of_ps(child.pid) is None
 
