@@ -355,7 +355,7 @@ def test_every_command_is_documented() -> None:
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     documented = set(
-        re.findall(r"\bcairn ([a-z]+(?: [a-z]+)?) (?:[\w.-]+\.cairn|DATABASE)\b", text)
+        re.findall(r"\bcairn ([a-z]+(?: [a-z]+)?) (?:[\w.-]+\.cairn|DATABASE|DIRECTORY)\b", text)
     )
     assert commands - documented == set()
     assert documented - commands == set()

@@ -49,7 +49,7 @@ Identity = tuple[str, int, int]
 
 
 class Queue:
-    """A directory of jobs, and what becomes of those that fail.
+    """A directory of jobs, what becomes of those that fail, and those that have failed here.
 
     Args:
         directory: open.
@@ -68,19 +68,22 @@ class Queue:
         self.directory: Final = directory
         self.attempts: Final = attempts
         self.dead_letters: Final = None if dead_letters is None else os.fspath(dead_letters)
+        self.failed: Final[set[Identity]] = set()
+        """Not claimed again; added to while they are held, by whichever thread has them."""
+        self.buried: Final[list[str]] = []
+        """The paths of dead letters that were found to be some, since their workers were killed."""
 
-    def claim(self, name: str, failed: set[Identity] | None = None) -> Claim | None:
+    def claim(self, name: str) -> Claim | None:
         """Claim a job; None if it isn't to be had.
 
         Args:
             name: of the file.
-            failed: those that aren't wanted.
         """
         hold = self._take(name)
         if hold is None:
             return None
         try:
-            claim = self._claim(name, hold, failed or set())
+            claim = self._claim(name, hold)
         except BaseException:
             hold.close()
             raise
@@ -88,16 +91,16 @@ class Queue:
             hold.close()
         return claim
 
-    def _claim(self, name: str, hold: Hold, failed: set[Identity]) -> Claim | None:
+    def _claim(self, name: str, hold: Hold) -> Claim | None:
         status = os.fstat(hold.number)
-        if not stat.S_ISREG(status.st_mode) or identity_of(name, status) in failed:
+        if not stat.S_ISREG(status.st_mode) or identity_of(name, status) in self.failed:
             return None
         if self.attempts is None:
             return Claim(self, name, hold, 0)
         record = locking_attempts.read(self.directory, name, status)
         begun = 0 if record is None else record.attempts
         if record is not None and begun >= self.attempts:
-            self.bury(name, record)
+            self.buried.append(self.bury(name, record))
             return None
         return Claim(self, name, hold, begun)
 
@@ -129,15 +132,16 @@ class Queue:
 
 
 class Claim:
-    """A job that nobody else has, until the end of `with`: used once, by one thread.
+    """A job that nobody else has, until the end of `with`, which may be another thread's.
 
     If the block ends normally, the job is done, and its file is removed. If an exception comes out,
     it has failed: it stays where it is, to be tried again, or goes to the dead letters if that was
     the last attempt; the exception goes on. One that isn't an `Exception` (Ctrl-C, `sys.exit`, a
     cancelled task) is about the worker and not about the job, and doesn't count as an attempt.
+    The work may also remove the file itself, or move it elsewhere.
     """
 
-    __slots__ = ("_begun", "_entered", "_hold", "_queue", "dead_letter", "left", "name", "path")
+    __slots__ = ("_begun", "_entered", "_hold", "_queue", "dead_letter", "name", "path")
 
     def __init__(self, queue: Queue, name: str, hold: Hold, begun: int) -> None:
         self._queue = queue
@@ -148,8 +152,6 @@ class Claim:
         self.path = queue.directory.at(name)
         self.dead_letter: str | None = None
         """Where it was moved to, when it has failed for the last time."""
-        self.left: Identity | None = None
-        """What tells it from a later job of its name, when it was given back or has failed."""
 
     @property
     def attempt(self) -> int:
@@ -174,7 +176,8 @@ class Claim:
         """Give back a job that wasn't begun; nothing if it was."""
         if not self._entered and self._hold.number >= 0:
             with contextlib.closing(self._hold):
-                self.left = identity_of(self.name, os.fstat(self._hold.number))
+                status = os.fstat(self._hold.number)
+                self._queue.failed.add(identity_of(self.name, status))
 
     def __enter__(self) -> Self:
         if self._entered or self._hold.number < 0:
@@ -205,7 +208,7 @@ class Claim:
                     self._remove()
             elif mine:
                 status = os.fstat(self._hold.number)
-                self.left = identity_of(self.name, status)
+                self._queue.failed.add(identity_of(self.name, status))
                 try:
                     self._fail(error, status)
                 except OSError as trouble:
@@ -304,25 +307,28 @@ def claims(
     Raises:
         OSError: the directory isn't there, or not to be written to; a file can't be opened.
     """
-    return _claims(Queue(JobDirectory(directory), attempts, dead_letters), pattern)
+    return claims_of(Queue(JobDirectory(directory), attempts, dead_letters), pattern)
 
 
-def _claims(queue: Queue, pattern: str) -> Iterator[Claim]:
+def claims_of(queue: Queue, pattern: str) -> Iterator[Claim]:
+    """What `claims` gives.
+
+    Args:
+        queue: to take them from.
+        pattern: of their names.
+    """
     directory = queue.directory
     sweep(directory)
     if queue.attempts is not None:
         locking_attempts.remove_orphans(directory, directory.jobs())
-    failed: set[Identity] = set()
     found = True
     while found:
         found = False
         for name in directory.jobs():
-            if not fnmatch.fnmatchcase(name, pattern) or not (job := queue.claim(name, failed)):
+            if not fnmatch.fnmatchcase(name, pattern) or not (job := queue.claim(name)):
                 continue
             found = True
             try:
                 yield job
             finally:
                 job.release()
-            if job.left is not None:
-                failed.add(job.left)

@@ -15,6 +15,7 @@
     exporting  export
     importing  import
     prompt     shell
+    claiming   claim
 
 All that only reads does so beside the owner, without its lock and without the application.
 """
@@ -31,6 +32,7 @@ import typer
 from cairndb.cli import (
     backups,
     checking,
+    claiming,
     doctor,
     exporting,
     forgetting,
@@ -92,6 +94,7 @@ _commands: dict[str, Callable[..., None]] = {
     "shell": prompt.shell,
     "export": exporting.export,
     "import": importing.import_,
+    "claim": claiming.claim,
 }
 for _name, _command in _commands.items():
     # So that a negative number isn't taken for an option.
