@@ -5,6 +5,7 @@ import decimal
 import enum
 import math
 import uuid
+import weakref
 import zoneinfo
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -198,6 +199,22 @@ def test_copies_alias_nothing_mutable() -> None:
     assert made["a"][0] is not square
     assert made["a"][0].corner_points is not square.corner_points
     assert made["a"][0].corner_points[0] is point
+
+
+@pytest.mark.parametrize("items", [["a", "b"], [0.5, 1.5]])
+def test_a_guarded_copy_is_made_when_the_container_before_is_freed(items: list[Any]) -> None:
+    """So it takes that one's place in memory, and leaves no hole to what is decoded later."""
+    kind = kind_of(set[type(items[0])], guard=True)  # type: ignore[misc]  # at run time
+    holders = [[{item}] for item in items]
+    finished = iter(kind.finish_each(holder[0] for holder in holders))
+    late = type(items[0])()
+    for holder in holders:
+        decoded = weakref.ref(holder[0])
+        holder[0].add(late)
+        holder[0] = next(finished)
+        assert type(holder[0]) is GuardedSet
+        assert late in holder[0], "it was made before"
+        assert decoded() is None
 
 
 def test_guard_covers_every_depth() -> None:

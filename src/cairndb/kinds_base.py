@@ -168,6 +168,13 @@ class Kind:
         """
         return list(map(self.finish, values))
 
+    def finish_each(self, values: Iterator[Any]) -> Iterable[Any]:
+        """As `finish_all`, of what is set in its place before the next is asked for.
+
+        Where containers are wrapped, there is one of them twice at a time: see `guarded_each`.
+        """
+        return self.finish_all(list(values))
+
     def plain(self, value: Any) -> Any:
         """A deep copy out of the tree: Records stay Records, containers are builtins."""
         return plain(value)

@@ -8,6 +8,7 @@ MERGE, SPLICE or ADD brings, whose lengths are no lengths of the container.
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from itertools import chain, islice, repeat
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -27,8 +28,8 @@ from cairndb.record import (
     GuardedList,
     GuardedSet,
     copy_struct,
-    guarded_all,
     guarded_dict,
+    guarded_each,
     guarded_list,
     guarded_set,
     unwrap,
@@ -75,7 +76,7 @@ class RecordKind(FieldsKind):
         """As `Kind.finish_all` says."""
         for name, _, kind in self.fields.values():
             if kind.must_finish:
-                parts = kind.finish_all(list(map(attrgetter(name), values)))
+                parts = kind.finish_each(map(attrgetter(name), values))
                 deque(map(force_setattr, values, repeat(name), parts), maxlen=0)
         return values
 
@@ -92,6 +93,7 @@ class ContainerKind(Kind):
 
     is_node = True
     guard = False
+    guarded_each: Callable[[Iterable[Any]], Iterator[Any]]
 
     def __init__(self, name: str, annotation: Any, items_annotation: Any, bounds: Bounds) -> None:
         super().__init__(name, annotation)
@@ -142,6 +144,21 @@ class ContainerKind(Kind):
         """Finish every item, in place."""
         raise NotImplementedError
 
+    def finish_all_items(self, values: list[Any]) -> list[Any]:
+        """Finish every item of many containers, in place."""
+        return list(map(self.finish_items, values))
+
+    def finish_all(self, values: list[Any]) -> list[Any]:
+        """As `Kind.finish_all` says."""
+        return list(self.finish_each(iter(values)))
+
+    def finish_each(self, values: Iterator[Any]) -> Iterable[Any]:
+        """As `Kind.finish_each` says."""
+        if self.finishes(guard=False) or any(each.must_finish for each in self.children()):
+            waiting = deque(self.finish_all_items(list(values)))
+            values = map(deque.popleft, repeat(waiting, len(waiting)))
+        return self.guarded_each(values) if self.guard else values
+
     def check_length(self, length: int, path: Path) -> None:
         """As `Kind.check_length` says."""
         check_bounds(self.name, self.bounds, length, path)
@@ -160,6 +177,7 @@ class DictKind(ContainerKind):
     """A dict."""
 
     types = (dict, GuardedDict)
+    guarded_each = staticmethod(partial(guarded_each, GuardedDict, dict.__ior__))
 
     def __init__(self, name: str, annotation: Any, key: Kind, value: Kind, bounds: Bounds) -> None:
         items: Any = dict[key.annotation, value.annotation]  # type: ignore[name-defined]  # at run time
@@ -258,12 +276,6 @@ class DictKind(ContainerKind):
         value = self.finish_items(value)
         return guarded_dict(value) if self.guard else value
 
-    def finish_all(self, values: list[Any]) -> list[Any]:
-        """As `Kind.finish_all` says."""
-        if self.key.doubtful or self.value.must_finish:
-            values = list(map(self.finish_items, values))
-        return guarded_all(GuardedDict, dict.update, values) if self.guard else values
-
     def parts(self, data: bytes | Raw) -> Iterator[tuple[Any, Kind, Raw]]:
         """As `Kind.parts` says."""
         for key, item in codec.open_map(data).items():
@@ -274,6 +286,7 @@ class ListKind(ContainerKind):
     """A list."""
 
     types = (list, GuardedList)
+    guarded_each = staticmethod(partial(guarded_each, GuardedList, list.__iadd__))
 
     def __init__(self, name: str, annotation: Any, item: Kind, bounds: Bounds) -> None:
         items: Any = list[item.annotation]  # type: ignore[name-defined]  # at run time
@@ -326,14 +339,14 @@ class ListKind(ContainerKind):
         value = self.finish_items(value)
         return guarded_list(value) if self.guard else value
 
-    def finish_all(self, values: list[Any]) -> list[Any]:
-        """As `Kind.finish_all` says."""
-        items = list(chain.from_iterable(values)) if self.item.must_finish else []
+    def finish_all_items(self, values: list[Any]) -> list[Any]:
+        """As `ContainerKind.finish_all_items` says."""
+        items = list(chain.from_iterable(values))
         if items:
             finished = iter(self.item.finish_all(items))
             for value in values:
                 value[:] = islice(finished, len(value))
-        return guarded_all(GuardedList, list.extend, values) if self.guard else values
+        return values
 
     def parts(self, data: bytes | Raw) -> Iterator[tuple[Any, Kind, Raw]]:
         """As `Kind.parts` says."""
@@ -345,6 +358,7 @@ class SetKind(ContainerKind):
     """A set: its elements are of key types, so that none contains a set or a container."""
 
     types = (set, GuardedSet)
+    guarded_each = staticmethod(partial(guarded_each, GuardedSet, set.__ior__))
     is_set = True
 
     def __init__(self, name: str, annotation: Any, item: Kind, bounds: Bounds) -> None:
@@ -380,9 +394,3 @@ class SetKind(ContainerKind):
         """As `Kind.finish` says."""
         value = self.finish_items(value)
         return guarded_set(value) if self.guard else value
-
-    def finish_all(self, values: list[Any]) -> list[Any]:
-        """As `Kind.finish_all` says."""
-        if self.item.doubtful:
-            values = list(map(self.finish_items, values))
-        return guarded_all(GuardedSet, set.update, values) if self.guard else values

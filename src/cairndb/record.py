@@ -16,7 +16,6 @@ Drafts are recognised here, below their layer, by the method `__cairn_plain__` o
 
 from __future__ import annotations
 
-from collections import deque
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Never, ParamSpec, TypeVar
 
@@ -26,7 +25,7 @@ from msgspec.structs import force_setattr
 from cairndb.errors import ReadOnlyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -138,17 +137,19 @@ def guarded_set(source: set[V]) -> GuardedSet[V]:
     return result
 
 
-def guarded_all(cls: type[T], fill: Callable[[T, Any], None], sources: list[Any]) -> list[T]:
+def guarded_each(cls: type[T], add: Callable[[T, Any], T], sources: Iterable[Any]) -> Iterator[T]:
     """Guarded shallow copies of many containers, without a step of Python for each.
+
+    Each is made when it is asked for. If the last source has been freed by then, it stands in that
+    one's place: what is decoded next isn't strewn over holes that all sources leave, and what is
+    read in turn lies in turn.
 
     Args:
         cls: of the copies.
-        fill: the builtin's own method that fills an empty one.
+        add: the builtin's own operator that adds to one in place, and returns it.
         sources: the containers.
     """
-    made = list(map(cls.__new__, repeat(cls, len(sources))))
-    deque(map(fill, made, sources), maxlen=0)
-    return made
+    return map(add, map(cls.__new__, repeat(cls)), sources)
 
 
 def unwrap(value: Any) -> Any:
