@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import traceback
 import warnings
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ class Child:
                 os.write(writing, function() + b"\n")
                 while True:
                     signal.pause()
+            except BaseException:  # noqa: BLE001  shown, and the parent is told nothing
+                traceback.print_exc()
             finally:
                 os._exit(1)
         os.close(writing)
