@@ -69,3 +69,11 @@ def test_the_check_of_the_log(log: str, killed: str, wrong: str | None) -> None:
         return
     with pytest.raises(AssertionError, match=wrong):
         check(log.split(","), "ab", set(killed))
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_killed_at_every_call(folder: Path) -> None:
+    """Whoever puts, does, fails, buries or sweeps is killed before each call: no job is lost."""
+    counts = run("claim_points.py", folder)
+    assert min(counts.values()) > 10, counts

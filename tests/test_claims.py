@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import socket
+import subprocess
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
+from cairndb import descriptors
 from cairndb.errors import UsageError
 from cairndb.locking import claim, claims, put
+from cairndb.locking_hold import take
+from test_kill import MEMORY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -171,3 +177,240 @@ def test_a_name_in_use_is_refused(inbox: Path) -> None:
     put(inbox, "a", b"second")
     with taken(inbox / "a") as job:
         assert job.read() == b"second"
+
+
+def killed(job: Claim) -> None:
+    """What a kill of the worker leaves."""
+    job.__enter__()
+    job._hold.close()
+
+
+def test_a_job_that_kills_its_worker_is_given_up(inbox: Path) -> None:
+    """Each begin counts, whatever comes of it; whoever would be the next moves it."""
+    put(inbox, "a", b"poison")
+    for attempt in (1, 2):
+        job = claim(inbox / "a", attempts=2)
+        assert job is not None
+        assert job.attempt == attempt
+        killed(job)
+    assert list(claims(inbox, attempts=2)) == []
+    dead = inbox / "dead-letters" / "a"
+    assert dead.read_bytes() == b"poison"
+    assert record(dead)["attempts"] == 2
+    assert "killed" in str(record(dead)["error"])
+
+
+def test_dead_letters_are_never_replaced(inbox: Path, tmp_path: Path) -> None:
+    """The second of a name gets a number, with a record of its own; where, can be said."""
+    moved = []
+    for data in (b"1", b"2", b"3"):
+        put(inbox, "a", data)
+        job = claim(inbox / "a", attempts=1, dead_letters=tmp_path / "dead")
+        assert job is not None
+        fail(job, data.decode())
+        moved.append(job.dead_letter)
+    dead = tmp_path / "dead"
+    assert [(dead / name).read_bytes() for name in ("a", "a.2", "a.3")] == [b"1", b"2", b"3"]
+    assert record(dead / "a.3")["error"] == "ValueError: 3"
+    assert moved == [str(dead / name) for name in ("a", "a.2", "a.3")]
+
+
+def test_attempts_may_be_left_uncounted(inbox: Path) -> None:
+    """Then nothing is written, and nothing is given up."""
+    put(inbox, "a", b"")
+    for _ in range(10):
+        job = claim(inbox / "a", attempts=None)
+        assert job is not None
+        assert job.attempt == 1
+        fail(job)
+    assert [entry.name for entry in inbox.iterdir()] == ["a"]
+    with pytest.raises(UsageError, match="at least 1"):
+        claim(inbox / "a", attempts=0)
+
+
+def test_an_interrupt_is_no_attempt(inbox: Path) -> None:
+    """What ends the worker from outside is no fault of the job."""
+    put(inbox, "a", b"")
+    fail(taken(inbox / "a"))
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt), taken(inbox / "a") as job:
+            raise KeyboardInterrupt
+        assert job.attempt == 2
+
+
+def test_a_record_is_of_one_file(inbox: Path) -> None:
+    """One that was removed by somebody else, or can't be read, counts against no other."""
+    path = inbox / "a"
+    put(inbox, "a", b"")
+    fail(taken(path))
+    path.unlink()
+    put(inbox, "a", b"")
+    os.utime(path, ns=(5, 5))
+    with taken(path) as job:
+        assert job.attempt == 1
+        path.unlink()
+    assert is_in(path, ".attempts")
+    assert list(claims(inbox)) == []
+    assert not is_in(path, ".attempts")
+    put(inbox, "a", b"")
+    fail(taken(path))
+    (inbox / ".attempts" / "a").write_text('{"attempts": 9, "inode"')
+    with taken(path) as job:
+        assert job.attempt == 1
+
+
+def test_the_work_may_take_the_file_away(inbox: Path) -> None:
+    """A file that was moved, or replaced, while it was held isn't removed under its old name."""
+    put(inbox, "a", b"old")
+    with taken(inbox / "a"):
+        (inbox / "a").rename(inbox / "elsewhere")
+        (inbox / "a").write_bytes(b"new")
+    assert (inbox / "a").read_bytes() == b"new"
+    assert (inbox / "elsewhere").read_bytes() == b"old"
+
+
+def test_a_claim_that_is_not_entered_is_given_back(inbox: Path) -> None:
+    """When the loop goes on or is left; it can't be entered then, and wasn't counted."""
+    put(inbox, "a", b"")
+    put(inbox, "b", b"")
+    loop = claims(inbox)
+    first = next(loop)
+    assert claim(inbox / "a") is None
+    second = next(loop)
+    with pytest.raises(UsageError, match="claim it again"):
+        first.__enter__()
+    with taken(inbox / "a") as job:
+        assert job.attempt == 1
+    del loop
+    with pytest.raises(UsageError, match="claim it again"):
+        second.__enter__()
+    with taken(inbox / "b") as job, pytest.raises(UsageError, match="claim it again"):
+        job.__enter__()
+
+
+def test_a_claim_outlives_its_loop(inbox: Path) -> None:
+    """Work that goes on elsewhere ends as it does within the loop; what fails isn't given again."""
+    for name in ("a", "b", "c"):
+        put(inbox, name, b"")
+    jobs = []
+    loop = claims(inbox)
+    for job in loop:
+        jobs.append(job.__enter__())
+        if job.name == "b":
+            jobs[0].__exit__(ValueError, ValueError("no"), None)
+    assert [job.name for job in jobs] == ["a", "b", "c"]
+    del loop
+    ending = threading.Thread(target=jobs[1].__exit__, args=(None, None, None))
+    ending.start()
+    ending.join()
+    jobs[2].__exit__(None, None, None)
+    assert names(inbox) == ["a"]
+
+
+def test_what_inherits_the_descriptor_holds_the_job(inbox: Path) -> None:
+    """A program that was given it has the lock until it ends, though its parent has closed it."""
+    put(inbox, "a", b"")
+    job = taken(inbox / "a").__enter__()
+    with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, pass_fds=[job.fileno()]) as child:
+        job._hold.close()
+        assert claim(inbox / "a") is None
+        assert child.stdin is not None
+        child.stdin.close()
+        assert child.wait() == 0
+    with taken(inbox / "a") as again:
+        assert again.attempt == 2
+
+
+def test_remnants_of_put_are_removed(inbox: Path) -> None:
+    """By the next loop; not what is being written, nor what only looks like it."""
+    remnant, live = (f".put-1-{number:016x}" for number in (1, 2))
+    (inbox / remnant).write_bytes(b"half")
+    (inbox / ".put-aside").write_bytes(b"")
+    hold = take(str(inbox / live), create=True)
+    assert hold is not None
+    assert list(claims(inbox)) == []
+    assert names(inbox) == [live, ".put-aside"]
+    hold.close()
+
+
+def test_put_syncs_the_file_then_the_name(inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The content is durable before the job can be seen, and its name before `put` returns."""
+    synced, sync = [], descriptors._sync
+
+    def observed(number: int) -> None:
+        status = os.fstat(number)
+        what = "directory" if status.st_ino == inbox.stat().st_ino else status.st_size
+        synced.append((what, names(inbox) == ["a"]))
+        sync(number)
+
+    monkeypatch.setattr(descriptors, "_sync", observed)
+    put(inbox, "a", b"data")
+    assert synced == [(4, False), ("directory", True)]
+
+
+def test_without_links_a_job_is_renamed(inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a file system that has none; a name in use is refused all the same."""
+
+    def link(*_args: object, **_kwargs: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", link)
+    put(inbox, "a", b"data")
+    with pytest.raises(FileExistsError, match="a job of that name"):
+        put(inbox, "a", b"other")
+    assert names(inbox) == [".lock", "a"]
+    with taken(inbox / "a") as job:
+        assert job.read() == b"data"
+
+
+def test_errors_say_what_to_do(inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They name the path."""
+    missing = inbox / "nowhere"
+    for call in (lambda: put(missing, "a", b""), lambda: claims(missing)):
+        with pytest.raises(FileNotFoundError, match="make it first") as raised:
+            call()
+        assert raised.value.filename == str(missing)
+    with pytest.raises(NotADirectoryError):
+        claims(put(inbox, "a", b""))
+    job = claim(inbox / "a", attempts=1, dead_letters=missing / "deeper")
+    assert job is not None
+    with pytest.raises(ValueError, match="no") as failed, job:
+        raise ValueError("no")
+    assert "no directory to make one for dead letters in" in failed.value.__notes__[0]
+    assert str(missing / "deeper") in failed.value.__notes__[0]
+    monkeypatch.setattr(os, "access", lambda *_args, **_kwargs: False)
+    with pytest.raises(PermissionError, match="make the directory writable"):
+        claims(inbox)
+
+
+@pytest.mark.skipif(
+    not MEMORY.is_dir() or not os.access(MEMORY, os.W_OK), reason="needs a second file system"
+)
+def test_dead_letters_are_in_the_same_file_system(inbox: Path) -> None:
+    """The error says so; the job stays."""
+    put(inbox, "a", b"")
+    if inbox.stat().st_dev == MEMORY.stat().st_dev:
+        pytest.skip("needs a second file system")
+    job = claim(inbox / "a", attempts=1, dead_letters=MEMORY / f"cairndb-{os.getpid()}")
+    assert job is not None
+    with pytest.raises(ValueError, match="no") as failed, job:
+        raise ValueError("no")
+    assert "must be in the file system of the jobs" in failed.value.__notes__[0]
+    assert names(inbox) == ["a"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_job_that_may_not_be_read(inbox: Path) -> None:
+    """Whoever may not open it is told so, and what to do."""
+    put(inbox, "a", b"")
+    (inbox / "a").chmod(0o600)
+    inbox.chmod(0o777)
+    for above in inbox.parents[:3]:
+        above.chmod(0o755)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(PermissionError, match="make it readable") as raised:
+            claim(inbox / "a")
+    finally:
+        os.seteuid(0)
+    assert raised.value.filename == str(inbox / "a")

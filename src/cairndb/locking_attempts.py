@@ -152,12 +152,11 @@ def bury(jobs: JobDirectory, name: str, record: Record, dead_letters: str | None
 
 def _graves(jobs: JobDirectory, path: str | None) -> JobDirectory:
     where = _GRAVES if path is None else path
-    with jobs.named() as number:
-        beside = number if path is None else None
-        with advised(errno.ENOENT, "there is no directory to make one for dead letters in", where):
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(where, dir_fd=beside)
-            graves = JobDirectory(where, dir_fd=beside)
+    beside = jobs.number if path is None else None
+    with advised(errno.ENOENT, "there is no directory to make one for dead letters in", where):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(where, dir_fd=beside)
+        graves = JobDirectory(where, dir_fd=beside)
     graves.path = jobs.at(where) if path is None else where
     return graves
 

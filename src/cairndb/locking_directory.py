@@ -50,7 +50,8 @@ class JobDirectory(OpenDirectory):
             super().__init__(path, dir_fd=dir_fd)
         with self.named() as number:
             # Or a job would be done, couldn't be removed, and would be done again and again.
-            if not os.access(".", os.W_OK | os.X_OK, dir_fd=number):
+            effective = os.access in os.supports_effective_ids
+            if not os.access(".", os.W_OK | os.X_OK, dir_fd=number, effective_ids=effective):
                 advice = "jobs can't be put or removed here: make the directory writable"
                 raise PermissionError(errno.EACCES, advice)
 
