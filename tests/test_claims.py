@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -123,14 +124,15 @@ def test_names_in_order_of_time(inbox: Path) -> None:
     assert done == list(range(20))
 
 
-def test_only_files_are_jobs(inbox: Path) -> None:
+def test_only_files_are_jobs(inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No directory, link, pipe, socket or hidden file is taken, or opened."""
     (inbox / "directory").mkdir()
     (inbox / "link").symlink_to("file")
     (inbox / ".hidden").write_text("")
     os.mkfifo(inbox / "pipe")
     with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(inbox / "socket"))
+        monkeypatch.chdir(inbox)  # its path may be too long
+        listening.bind("socket")
         assert list(claims(inbox)) == []
         for name in ("directory", "link", "pipe", "socket"):
             assert claim(inbox / name) is None
@@ -140,7 +142,12 @@ def test_only_files_are_jobs(inbox: Path) -> None:
         claim(inbox / ".hidden")
 
 
-@pytest.mark.parametrize("name", ["ä ö", " ", "a\nb", "-rf", "*", "\udcff", "x" * 255, "a.b.c"])
+@pytest.mark.parametrize(
+    "name",
+    ["ä ö", " ", "a\nb", "-rf", "*", "x" * 255, "a.b.c"]
+    # Which macOS doesn't let files be called.
+    + (["\udcff"] if sys.platform == "linux" else []),
+)
 def test_names_that_need_care(inbox: Path, name: str) -> None:
     """Whatever a file can be called, a job can: counted, failed, done, buried."""
     put(inbox, name, b"")

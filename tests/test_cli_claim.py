@@ -48,8 +48,11 @@ def test_a_command_is_run_for_each_file(cairn: Cairn, inbox: Path, tmp_path: Pat
         "2 done",
     ]
     assert jobs(inbox) == ["a.out", "b.out", "c d"]
-    assert cairn("claim", inbox, "-j", 3, "--", "mv", "-t", tmp_path).endswith("\n3 done\n")
-    assert (tmp_path / "c d").read_text() == "c d"
+    said = tmp_path / "said"
+    script = 'echo "$1" >> "$0"'
+    assert cairn("claim", inbox, "-j", 3, "--", "sh", "-c", script, said).endswith("\n3 done\n")
+    paths = [str(inbox / name) for name in ("a.out", "b.out", "c d")]
+    assert sorted(said.read_text().splitlines()) == paths
     assert cairn("claim", inbox, "--", "false") == "no jobs\n"
 
 

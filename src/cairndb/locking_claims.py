@@ -31,6 +31,7 @@ from cairndb.errors import UsageError
 from cairndb.locking_attempts import record_of
 from cairndb.locking_directory import JobDirectory, check_name
 from cairndb.locking_hold import take
+from cairndb.locking_network import warn_once
 from cairndb.locking_put import sweep
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class Queue:
         status = os.fstat(hold.number)
         if not stat.S_ISREG(status.st_mode) or identity_of(name, status) in self.failed:
             return None
+        warn_once(hold.number, self.directory.at(name))
         if self.attempts is None:
             return Claim(self, name, hold, 0)
         record = locking_attempts.read(self.directory, name, status)
