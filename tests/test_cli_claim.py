@@ -117,6 +117,17 @@ def test_it_is_asked_wrongly(cairn: Cairn, inbox: Path, tmp_path: Path) -> None:
     assert "nowhere: there is no such directory" in cairn.error
 
 
+def test_an_error_ends_the_jobs_that_run(cairn: Cairn, inbox: Path) -> None:
+    """If a job can't be moved to the dead letters, what was begun before is done all the same."""
+    cairn("claim", inbox, "--pattern", "b", "--", "false", code=1)
+    where = inbox / "nowhere" / "dead"
+    arguments = ("--attempts", 1, "--dead-letters", where, "--", "sh", "-c", "exit 0")
+    shown = cairn("claim", inbox, "-j", 2, *arguments, code=3)
+    assert shown == "done      a\n"
+    assert f"{where}: there is no directory" in cairn.error
+    assert jobs(inbox) == ["b", "c d"]
+
+
 @pytest.fixture
 def waiting(inbox: Path) -> Iterator[subprocess.Popen[str]]:
     """A `cairn` whose command says its process id, waits for a line from a pipe, and succeeds."""

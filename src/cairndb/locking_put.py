@@ -58,8 +58,9 @@ def put(directory: str | os.PathLike[str], name: str | None, data: bytes) -> str
             assert hold is not None
         with contextlib.closing(hold):
             try:
-                _fill(hold, data)
-                jobs.give_name(temporary, name)
+                with jobs.named(name):
+                    _fill(hold, data)
+                    jobs.give_name(temporary, name)
             except BaseException as error:
                 with contextlib.suppress(OSError):
                     jobs.remove(temporary)

@@ -138,15 +138,17 @@ class _Commands:
         }
         try:
             with futures.ThreadPoolExecutor(workers) as pool:
-                jobs = claims_of(self._queue, pattern)
-                while not self.interrupts and not self.wrong and (job := next(jobs, None)):
-                    self._tell_buried()
-                    self._start(job, pool)
-                    while len(self._running) >= workers:
+                try:
+                    jobs = claims_of(self._queue, pattern)
+                    while not self.interrupts and not self.wrong and (job := next(jobs, None)):
+                        self._tell_buried()
+                        self._start(job, pool)
+                        while len(self._running) >= workers:
+                            self._settle_some()
+                finally:
+                    while self._running:
                         self._settle_some()
-                while self._running:
-                    self._settle_some()
-                self._tell_buried()
+                    self._tell_buried()
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
