@@ -15,6 +15,7 @@ import pytest
 
 from cairndb.errors import UsageError
 from cairndb.locking import claim, claims, put
+from test_locking import in_child
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -276,6 +277,46 @@ def test_a_claim_outlives_its_loop(inbox: Path) -> None:
     ending.join()
     jobs[2].__exit__(None, None, None)
     assert names(inbox) == ["a"]
+
+
+def test_threads_share_a_directory(inbox: Path) -> None:
+    """Each with a loop of its own: each job is done once."""
+    for number in range(200):
+        (inbox / f"{number}").touch()
+    done: list[str] = []
+    barrier = threading.Barrier(4)
+
+    def work() -> None:
+        barrier.wait(60)
+        for job in claims(inbox):
+            with job:
+                done.append(job.name)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(done, key=int) == [f"{number}" for number in range(200)]
+
+
+@pytest.mark.process
+def test_a_forked_child_ends_no_claim(inbox: Path) -> None:
+    """Its descriptor is closed: it can neither remove the job nor record a failure."""
+    put(inbox, "a", b"")
+    job = taken(inbox / "a").__enter__()
+
+    def child() -> bool:
+        for error in (None, ValueError("no")):
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                job.__exit__(None, error, None)
+        return True
+
+    assert in_child(child)
+    assert claim(inbox / "a") is None
+    assert "killed" in str(record(inbox / "a")["error"])
+    job.__exit__(None, None, None)
+    assert names(inbox) == []
 
 
 def test_what_inherits_the_descriptor_holds_the_job(inbox: Path) -> None:

@@ -96,6 +96,14 @@ def test_json_has_an_object_for_each(cairn: Cairn, inbox: Path) -> None:
     assert told[0]["dead_letter"] == str(inbox / "dead-letters" / "a")
 
 
+def test_json_is_not_mixed_with_what_commands_say(inbox: Path) -> None:
+    """Their output goes to standard error then."""
+    arguments = [str(inbox), "--json", "--pattern", "a", "--", "echo", "said"]
+    done = subprocess.run([*CLAIM, *arguments], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["outcome"] == "done"
+    assert done.stderr == f"said {inbox / 'a'}\n"
+
+
 def test_a_command_that_isnt_there_is_no_attempt(cairn: Cairn, inbox: Path) -> None:
     """It is asked wrongly; but a job that should be run and can't has failed."""
     cairn("claim", inbox, "--", "no-such-command", code=2)
