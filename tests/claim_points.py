@@ -62,9 +62,10 @@ def die_before(number: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return call(*args, **kwargs)
 
-    for name in CALLS:
-        setattr(os, name, functools.partial(counted, getattr(os, name)))
-    fcntl.flock = functools.partial(counted, fcntl.flock)
+    for module, names in ((os, CALLS), (fcntl, ("fcntl", "flock"))):
+        for name in names:
+            if hasattr(module, name):  # macOS syncs by fcntl
+                setattr(module, name, functools.partial(counted, getattr(module, name)))
 
 
 def refuse_links(*_args: object, **_kwargs: object) -> None:
