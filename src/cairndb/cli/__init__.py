@@ -16,6 +16,7 @@
     importing  import
     prompt     shell
     claiming   claim
+    tracing    trace
 
 All that only reads does so beside the owner, without its lock and without the application.
 """
@@ -45,6 +46,7 @@ from cairndb.cli import (
     reading,
     rewinding,
     schemas,
+    tracing,
     watching,
     writing,
 )
@@ -95,12 +97,14 @@ _commands: dict[str, Callable[..., None]] = {
     "export": exporting.export,
     "import": importing.import_,
     "claim": claiming.claim,
+    "trace": tracing.trace,
+}
+_settings = {
+    "set": {"ignore_unknown_options": True},  # a negative number is no option
+    "trace": {"allow_interspersed_args": False},  # the options of what it runs are none of its own
 }
 for _name, _command in _commands.items():
-    # So that a negative number isn't taken for an option.
-    application.command(_name, context_settings={"ignore_unknown_options": _name == "set"})(
-        _command
-    )
+    application.command(_name, context_settings=_settings.get(_name))(_command)
 
 application.add_typer(schemas.application, name="schema")
 
