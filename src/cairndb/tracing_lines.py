@@ -7,6 +7,7 @@ and are whole numbers but for the first of some lines and for paths, which come 
     path   THREAD DIRECTORY PATH             of the call that its thread reports next; up to two
     span   THREAD TYPE WHENCE START LENGTH   likewise, of fcntl: the struct flock
     end                                      nothing was cut off
+    first, last                              that these probes are there
 
 CALL is a number of `_CALLS`, or `fork`, `exec`, `exit`. BEGUN and ENDED are nanoseconds, RESULT is
 what the call returned, or minus the error. NAMED is 1 if the file still had
@@ -29,6 +30,7 @@ _CALLS: Final = (
     *("look", "unlink", "rename", "link", "dup", "chdir", "chdir"),
 )
 _FIELDS: Final = 13
+_MARKS: Final = frozenset({"first", "last", "end"})
 _LOST: Final = re.compile(r"Lost (\d+) events")
 _CUT: Final = 199
 """bpftrace cuts longer texts off; such a path isn't known."""
@@ -118,14 +120,14 @@ class LineReader:
             line: with or without its end.
         """
         line = line.rstrip("\n")
-        if not line or line == "end" or line.startswith("cairn-trace\t"):
+        if not line or line in _MARKS or line.startswith("cairn-trace\t"):
             return
         if match := _LOST.search(line):
             self.lost += int(match[1])
             return
         try:
             self._take(line.split("\t"), line)
-        except (ValueError, IndexError, OverflowError):
+        except (ValueError, LookupError, OverflowError):
             self.not_understood += 1
             if self._last is not None:
                 # The rest of a name with a line break in it: what came before isn't the name.

@@ -138,7 +138,7 @@ class _Drawing:
         self._say()
 
     def _short(self, path: str) -> str:
-        return path.removeprefix(self._directory)
+        return path if self._directory == "/" else path.removeprefix(self._directory)
 
     def _add(self, text: str) -> None:
         self.parts.append(text)
@@ -274,8 +274,8 @@ class _Drawing:
         self._add(f'<text class="note" x="10" y="{self.height:g}">{note}</text>')
         for number, _, text in self._numbered():
             self.height += 18
-            said = escape(f"{number}  {text}".replace(self._directory, ""))
-            self._add(f'<text class="said" x="10" y="{self.height:g}">{said}</text>')
+            said = escape(text if self._directory == "/" else text.replace(self._directory, ""))
+            self._add(f'<text class="said" x="10" y="{self.height:g}">{number}  {said}</text>')
         self.height += 12
 
 

@@ -118,28 +118,39 @@ class _Interrupts:
 
     def __init__(self) -> None:
         self.root = 0
+        """The process to pass them on to; 0 before it is there and when it has ended."""
         self.count = 0
         self._since = 0.0
         self._passed_on = False
 
     @contextlib.contextmanager
     def counted(self) -> Iterator[None]:
-        """Count them instead of raising: an exception could lose lines that have been read."""
+        """Count them instead of raising: an exception could lose lines that have been read.
+
+        To be told to end (SIGTERM) is passed on too.
+        """
         before = signal.getsignal(signal.SIGINT)
         if before is signal.SIG_IGN:
             yield  # as in the background of a shell: the command ignores it too
             return
         signal.signal(signal.SIGINT, self._came)
+        terminated = signal.signal(signal.SIGTERM, self._terminated)
         try:
             yield
         finally:
             signal.signal(signal.SIGINT, before)
+            signal.signal(signal.SIGTERM, terminated)
 
     def _came(self, _number: int, _frame: FrameType | None) -> None:
         self.count += 1
         self._since = time.monotonic()
         if self.count > 1:
             self._send(signal.SIGKILL)
+
+    def _terminated(self, number: int, _frame: FrameType | None) -> None:
+        if not self.root:
+            raise SystemExit(128 + number)
+        self._send(signal.SIGTERM)
 
     def pass_on(self) -> None:
         """If the command goes on though it was interrupted, tell it once."""
@@ -167,6 +178,7 @@ class _Strace:
         self._command = command
         self._pipe = pipe
         self._interrupts = interrupts
+        self._root = 0
         self._code: int | None = None
         self._ended = 0.0
 
@@ -191,12 +203,12 @@ class _Strace:
             returned = strace.wait()
         finally:
             lines.close()
-        if not self._interrupts.root:
+        if not self._root:
             raise TraceError(
                 f"strace couldn't start {self._command[0]} (it ended with {returned}): see what it "
                 "said above. In a container, ptrace may have to be permitted"
             )
-        first = msgspec.structs.replace(heading, tracer="strace", root=self._interrupts.root)
+        first = msgspec.structs.replace(heading, tracer="strace", root=self._root)
         code = self._code if left and self._code is not None else returned
         return Run([_encoded(first), *found], code, self._interrupts.count > 0, left)
 
@@ -207,11 +219,12 @@ class _Strace:
     def _notice(self, line: str) -> None:
         """See who the command is, and when it ends."""
         who, _, rest = line.partition(" ")
-        if not self._interrupts.root and who.isdigit():
-            self._interrupts.root = int(who)
+        if not self._root and who.isdigit():
+            self._root = self._interrupts.root = int(who)
         words = rest.partition("+++ ")[2].split()
-        if int(who or 0) != self._interrupts.root or len(words) < 2 or self._code is not None:
+        if who != str(self._root) or len(words) < 2 or self._code is not None:
             return
+        self._interrupts.root = 0
         if words[0] == "exited":
             self._code = int(words[2])
         elif words[0] == "killed":
@@ -238,7 +251,10 @@ class _Bpftrace:
         )
         interrupts.root = self._command.pid
         self._tracer = subprocess.Popen(  # noqa: S603  our own script
-            ["bpftrace", "-q", "-B", "line", system.script("bt"), str(interrupts.root)],  # noqa: S607
+            [
+                *("bpftrace", "-q", "-B", "line", system.script("bt")),
+                *(str(interrupts.root), str(os.getpid())),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -255,7 +271,8 @@ class _Bpftrace:
             Why it doesn't, after which the command is gone; empty if it does.
         """
         until = time.monotonic() + _READY_SECONDS
-        while not any(line.startswith("cairn-trace\t") for line in self._found):
+        while not {"first", "last"} <= set(self._found):
+            system.get_parent()
             if self._lines.ended or time.monotonic() > until or self._interrupts.count:
                 self._command.kill()
                 self._command.wait()
@@ -275,16 +292,24 @@ class _Bpftrace:
 
     def run(self, heading: Heading) -> Run:
         """Let the command go, and see it to its end."""
-        started, stopping = False, False
+        started, until, stop_at = False, 0.0, 0.0
         while not self._lines.ended and "end" not in self._found[-_LAST:]:
             started = started or system.opened_and_closed(self._pipe)
-            self._found += self._lines.some(_LOOK_SECONDS)
+            new = self._lines.some(_LOOK_SECONDS)
+            self._found += new
             self._interrupts.pass_on()
-            if self._command.poll() is not None and not stopping:
-                stopping = True
-                self._tracer.send_signal(signal.SIGINT)
+            if self._command.poll() is not None:
+                self._interrupts.root = 0
+                # What it hasn't written when it is told to end can be lost; so not while it writes.
+                until = until or time.monotonic() + _LINGER_SECONDS
+                now = time.monotonic()
+                quiet = not new or now > until + 4 * _LINGER_SECONDS
+                if quiet and now > max(until, stop_at):
+                    # Now and then it doesn't notice the first time.
+                    stop_at = now + 4 * _LINGER_SECONDS
+                    self._tracer.send_signal(signal.SIGINT)
         said = self._stop()
-        if "end" not in self._found[-_LAST:]:
+        if not stop_at:
             raise TraceError(f"bpftrace ended early: {said or 'without a word'}. Try --with strace")
         code = self._command.wait()
         first = msgspec.structs.replace(heading, tracer="bpftrace", root=self._command.pid)

@@ -76,7 +76,7 @@ class StraceReader:
             return
         try:
             self._take(line)
-        except (ValueError, IndexError, OverflowError):
+        except (ValueError, LookupError, OverflowError):
             self.not_understood += 1
 
     def finish(self) -> None:

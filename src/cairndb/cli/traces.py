@@ -16,11 +16,12 @@ class _Shown:
     def __init__(self, found: Trace, judged: Judged) -> None:
         self.found = found
         self.judged = judged
+        self._below = found.heading.directory.rstrip("/") + "/"
         self.counts = Counter(each.kind for line in judged.lines for each in line.anomalies)
 
     def short(self, text: str) -> str:
         """A path, or what names paths, as seen from where the command ran."""
-        return text.replace(self.found.heading.directory.rstrip("/") + "/", "")
+        return text.replace(self._below, "") if self._below != "/" else text
 
     def show(self, ended: tracing.Run | None) -> None:
         """Write all of it."""

@@ -101,8 +101,10 @@ def trace(
         (Json if json else Text)(found, judged).show(ended)
     if ended is not None and ended.interrupted:
         raise typer.Exit(output.INTERRUPTED)
-    if any(line.anomalies for line in judged.lines):
-        raise typer.Exit(output.NEGATIVE)
+    anomalies = [each.kind for line in judged.lines for each in line.anomalies]
+    if anomalies:
+        kinds = ", ".join(dict.fromkeys(anomalies))
+        raise output.Negative(f"anomalies in the use of files: {len(anomalies)} ({kinds})")
     if ended is not None:
         raise typer.Exit(ended.code if ended.code >= 0 else 128 - ended.code)
 
