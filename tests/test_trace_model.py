@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from cairndb.tracing_anomalies import EARLY_RENAME, LATE_UNLINK, NAMELESS, TWO_HOLDERS
@@ -40,6 +41,16 @@ def test_to_let_go_without_having_looked_is_wrong(how: str) -> None:
 def test_a_look_before_the_lock_does_not_count() -> None:
     """Python's open has an fstat of its own."""
     script = Script()(1, "open", X, 3)(1, "look", "", 3)(2, "unlink", X)(1, "lock", "", 3, "flock")
+    assert script(1, "close", "", 3).anomalies() == [(NAMELESS, 1)]
+
+
+def test_a_look_that_began_before_the_lock_does_not_count() -> None:
+    """Another thread's stat may have been over when the file lost its name."""
+    script = Script()(1, "open", X, 3)(2, "unlink", X)
+    place = len(script.calls) * 2
+    script(1, "lock", "", 3, "flock")(1, "look", "", 3, thread=11)
+    look = script.calls[-1]
+    script.calls[-1] = msgspec.structs.replace(look, begun=place)
     assert script(1, "close", "", 3).anomalies() == [(NAMELESS, 1)]
 
 
@@ -254,12 +265,7 @@ def test_an_inode_that_is_not_certain_is_not_shown() -> None:
     script(1, "open", X, 3)
     opened = script.calls.pop()
     script(2, "unlink", X)
-    script.calls.append(
-        type(opened)(
-            **{name: getattr(opened, name) for name in opened.__struct_fields__}
-            | {"ended": script.calls[-1].begun}
-        )
-    )
+    script.calls.append(msgspec.structs.replace(opened, ended=script.calls[-1].begun))
     script.calls.sort(key=lambda call: call.place)
     assert [line.inode for line in script.judged().lines if line.call == "open"] == [0]
 

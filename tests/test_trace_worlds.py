@@ -14,10 +14,10 @@ from effort import examples
 from trace_script import anomalies
 from trace_world import lived
 
-SCHEDULES = st.lists(st.integers(0, 2), max_size=250)
+SCHEDULES = st.lists(st.integers(0, 2), min_size=150, max_size=300)
 
 
-@settings(max_examples=examples(100))
+@settings(max_examples=examples(40))
 @given(schedule=SCHEDULES, exact=st.booleans(), create=st.booleans(), whole=st.booleans())
 def test_the_right_protocol_has_no_anomaly(
     schedule: list[int],
@@ -30,7 +30,7 @@ def test_the_right_protocol_has_no_anomaly(
     assert anomalies(judge(world.trace())) == []
 
 
-@settings(max_examples=examples(100))
+@settings(max_examples=examples(40))
 @given(schedule=SCHEDULES, exact=st.booleans(), create=st.booleans())
 def test_no_lock_is_called_stale_that_was_not(
     schedule: list[int],
@@ -49,7 +49,7 @@ def test_no_lock_is_called_stale_that_was_not(
     assert marked <= world.stale
 
 
-@settings(max_examples=examples(100))
+@settings(max_examples=examples(40))
 @given(schedule=SCHEDULES, exact=st.booleans(), create=st.booleans())
 def test_of_calls_that_do_not_overlap_every_mistake_is_found(
     schedule: list[int],

@@ -34,7 +34,7 @@ class World:
         self.locks: dict[int, int] = {}
         self.calls: list[Call] = []
         self.stale: set[int] = set()
-        """The places at which a lock was obtained on what had lost its name."""
+        """The places at which a process got to know of its lock on what had lost its name."""
 
     def named(self, inode: int) -> bool:
         """Whether a file has a name."""
@@ -106,7 +106,7 @@ class Worker:
             **known,
         )
         world.calls.append(call)
-        if name == "lock" and not self._error and self._got_stale:
+        if name == "lock" and not self._error and not world.named(self._inode):
             world.stale.add(world.moment)
         yield
 
@@ -150,7 +150,6 @@ class Worker:
     def _lock(self) -> None:
         holder = self._world.locks.setdefault(self._inode, self._process)
         self._error = "" if holder == self._process else "EAGAIN"
-        self._got_stale = not self._world.named(self._inode)
 
     def _unlink(self, path: str) -> None:
         self._error = "" if self._world.names.pop(path, 0) else "ENOENT"

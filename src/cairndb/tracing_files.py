@@ -93,7 +93,12 @@ class Names:
 
     def certain(self, call: Call, path: str) -> bool:
         """Whether nothing else was done to a name while a call ran."""
-        return self._changes.alone(path, call)
+        return self._changes.most(path, call.begun, call.ended, _changes_name(call))
+
+    def steady(self, opened: Call, until: int) -> bool:
+        """Whether nothing was done to a name from its opening to a place, certainly."""
+        own = _changes_name(opened)
+        return self._changes.most(opened.path, opened.begun, until, own)
 
     def opened(self, call: Call) -> File:
         """The file that a successful open has led to."""
@@ -212,25 +217,24 @@ class _Changes:
     def __init__(self, calls: Iterable[Call]) -> None:
         times: dict[str, list[tuple[int, int]]] = defaultdict(list)
         for call in calls:
-            if call.error:
-                continue
-            if call.name in {"unlink", "rename", "link"}:
-                times[call.path].append((call.begun, call.ended))
-                if call.other:
-                    times[call.other].append((call.begun, call.ended))
-            elif call.name == "open" and "create" in call.words:
-                times[call.path].append((call.begun, call.ended))
+            for path in {call.path, call.other or call.path} if _changes_name(call) else ():
+                times[path].append((call.begun, call.ended))
         self._begun = {path: sorted(each) for path, each in times.items()}
         self._ended = {path: sorted(end for _, end in each) for path, each in times.items()}
 
-    def alone(self, path: str, call: Call) -> bool:
-        """Whether no other change of that name overlaps with a call."""
+    def most(self, path: str, begun: int, ended: int, count: int) -> bool:
+        """Whether no more than so many changes of a name overlap with a part of the trace."""
         if path not in self._begun:
             return True
         # Those that had begun by its end, without those that had ended before its beginning.
-        begun = bisect_right(self._begun[path], (call.ended, 1 << 200))
-        ended = bisect_left(self._ended[path], call.begun)
-        own = call.name in {"unlink", "rename", "link"} or (
-            call.name == "open" and "create" in call.words
-        )
-        return begun - ended <= int(own and not call.error)
+        before = bisect_right(self._begun[path], (ended, 1 << 200))
+        return before - bisect_left(self._ended[path], begun) <= count
+
+
+def _changes_name(call: Call) -> int:
+    """How many changes of its name a call is."""
+    if call.error:
+        return 0
+    if call.name == "open":
+        return int("create" in call.words)
+    return int(call.name in {"unlink", "rename", "link"})

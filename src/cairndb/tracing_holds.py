@@ -31,14 +31,19 @@ class Hold:
         path: the name by which the file was opened.
         file: the file itself.
         stale: why that isn't the file of this name any more; empty if it is.
+        doubtful: whether it may be so, by what ran at the same time.
     """
 
-    def __init__(self, call: Call, line: int, path: str, file: File, stale: str) -> None:
+    def __init__(
+        self, call: Call, line: int, path: str, file: File, stale: str, *, doubtful: bool = False
+    ) -> None:
         self.call = call
         self.line = line
         self.path = path
         self.file = file
         self.stale = stale
+        self._doubtful = doubtful and not stale
+        self._used = False
         self.kind = next(k for k in ("flock", "record", "description") if k in call.words)
         self.ended = END
         self.ended_time: float | None = None
@@ -60,6 +65,7 @@ class Hold:
 
     def use(self, what: str) -> None:
         """The process goes on as if it had the lock."""
+        self._used = True
         if self.stale and not self.went_on:
             self.went_on = what
 
@@ -72,11 +78,18 @@ class Hold:
             how: in words; empty if the process was killed, which says nothing of what it knew.
         """
         self.ended, self.ended_time = place, time
+        self.settle()
         if self.stale and not self.went_on:
             if self.looked or not how:
                 self.dismissed = True
             else:
                 self.went_on = f"{how} without having looked"
+
+    def settle(self) -> None:
+        """It won't be used any more."""
+        if self._doubtful and self.looked and not self._used:
+            # As with a stale one, though nobody can tell.
+            self.dismissed = True
 
     def counts_until(self) -> int:
         """The place up to which it kept others from the name, as its process must think."""

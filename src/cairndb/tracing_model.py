@@ -169,7 +169,9 @@ class _Model:
 
     def _lock(self, call: Call, one: _Open) -> None:
         one.file.learn(call)
-        hold = Hold(call, len(self.lines) - 1, one.path, one.file, self._stale(call, one))
+        doubtful = call.links < 0 and not self._names.steady(one.call, call.ended)
+        stale = self._stale(call, one)
+        hold = Hold(call, len(self.lines) - 1, one.path, one.file, stale, doubtful=doubtful)
         if hold.kind == "record":
             mine = self._records.setdefault(call.process, [])
             for before in [each for each in mine if each.file is one.file and _meet(each, hold)]:
@@ -313,6 +315,7 @@ class _Model:
     def finish(self) -> None:
         """The trace has ended: mark what needed all of it."""
         for hold in self.holds:
+            hold.settle()
             if hold.stale and hold.went_on:
                 text = f"{hold.stale}, and {hold.call.process} {hold.went_on}"
                 self._mark(hold.line, NAMELESS, hold.path, [hold.call.process], text)

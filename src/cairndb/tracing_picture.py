@@ -26,7 +26,7 @@ _BAR: Final = 14
 _TOP: Final = 34
 _COLOURS: Final = 6
 # Of the whole width what a pause without any call may take, at most.
-_PAUSE: Final = 1 / 16
+_PAUSE: Final = 1 / 10
 _NEAR: Final = 5
 _STYLE: Final = """
 text { font: 12px system-ui, sans-serif; fill: #1f2328; }

@@ -106,7 +106,8 @@ def _nothing(reasons: dict[str, str]) -> str:
         return f"there is nothing to trace with: {reasons['strace']}; {reasons['bpftrace']}"
     return (
         "cairn traces on Linux only. Here record with DTrace, as root: "
-        f"dtrace -q -s {system.script('d')} -c 'COMMAND' -o FILE, then: cairn trace --replay FILE"
+        f"dtrace -s {system.script('d')} -c 'COMMAND' -o FILE $(uname), then: "
+        "cairn trace --replay FILE"
     )
 
 
