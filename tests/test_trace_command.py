@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -26,6 +27,7 @@ GOLDEN = TESTS / "golden" / "traces"
 EXPECTED = {
     "naive": [NAMELESS, LATE_UNLINK],
     "careful": [],
+    "claims": [],
     "removed-lock": [NAMELESS, TWO_HOLDERS],
     "rename": [EARLY_RENAME],
 }
@@ -226,7 +228,7 @@ def python(program: str, *arguments: object) -> tuple[object, ...]:
 )
 def test_two_workers(tracer: str, name: str, traced: Traced) -> None:
     """The naive worker's mistake is found, and none in the careful one's run."""
-    command = python("claiming.py", TESTS / f"{name}_claims.py", "jobs", "log")
+    command = python("traced_pair.py", TESTS / f"traced_{name}.py", "jobs", "log")
     *calls, summary = traced(tracer, *command, code=1 if EXPECTED[name] else 0)
     found = [each["kind"] for call in calls for each in call["anomalies"]]
     done = Path("log").read_text(encoding="utf-8").split()
@@ -236,9 +238,21 @@ def test_two_workers(tracer: str, name: str, traced: Traced) -> None:
 
 
 @pytest.mark.process
+@pytest.mark.skipif(find_spec("cairndb.locking") is None, reason="there is no cairndb.locking")
+@pytest.mark.parametrize("tracer", ["strace", pytest.param("bpftrace", marks=pytest.mark.nightly)])
+def test_two_workers_with_claims(tracer: str, traced: Traced) -> None:
+    """Where the naive worker goes wrong the library's claims do not, and nothing is marked."""
+    program = TESTS / "traced_claims.py"
+    *calls, _ = traced(tracer, sys.executable, TESTS / "traced_pair.py", program, "jobs", "log")
+    assert [call for call in calls if call["anomalies"]] == []
+    assert {call["call"] for call in calls} >= {"open", "lock", "unlink", "close"}
+    assert Path("log").read_text(encoding="utf-8").split() == ["a", "b"]
+
+
+@pytest.mark.process
 def test_a_run_can_be_kept_and_judged_again(traced: Traced, cairn: Cairn) -> None:
     """A lock file that is removed and made anew is held twice; its recording says the same."""
-    *calls, _ = traced("strace", *python("removed_lock.py", "jobs/lock"), code=1)
+    *calls, _ = traced("strace", *python("traced_lock.py", "jobs/lock"), code=1)
     *again, _ = map(json.loads, cairn("trace", "--replay", "kept", "--json", code=1).splitlines())
     assert [each["kind"] for call in calls for each in call["anomalies"]] == [NAMELESS, TWO_HOLDERS]
     assert again == calls

@@ -225,14 +225,27 @@ def test_a_name_with_a_line_break_is_not_known() -> None:
     reader = LineReader("linux")
     for line in ("path\t7\t-100\t/d/a", "b", "11\t1\t2\t7\t7\t0\t-1\t0\t0\t0\t0\t0\t0"):
         reader.read(line)
-    assert [call.path for call in reader.calls] == [""]
-    assert reader.not_understood == 1
+    assert reader.calls == []
+    assert reader.not_understood == 2
 
 
 def test_a_name_that_was_cut_off_is_not_known() -> None:
     """The tracer cuts after 199 bytes."""
-    (call,) = lines("linux", f"path 7 -100 /{'x' * 198}", "11 1 2 7 7 0 -1 0 0 0 0 0 0")
-    assert call.path == ""
+    reader = LineReader("linux")
+    for line in (f"path\t7\t-100\t/{'x' * 198}", "11\t1\t2\t7\t7\t0\t-1\t0\t0\t0\t0\t0\t0"):
+        reader.read(line)
+    assert reader.calls == []
+    assert reader.not_understood == 1
+
+
+def test_a_stat_in_a_directory_is_not_one_of_the_directory() -> None:
+    """What bpftrace knows of the descriptor is of no use there, without a path it is."""
+    by_path, by_descriptor = lines(
+        *("linux", "path 7 3 a", "10 1 2 7 7 0 3 0 0 1 77 2 1"),
+        *("path 7 3 ", "10 3 4 7 7 0 3 0 0 1 77 2 1"),
+    )
+    assert (by_path.path, by_path.directory, by_path.inode) == ("a", 3, 0)
+    assert (by_descriptor.path, by_descriptor.descriptor, by_descriptor.inode) == ("", 3, 77)
 
 
 def test_lost_calls_are_counted() -> None:

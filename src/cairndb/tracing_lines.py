@@ -20,7 +20,7 @@ import errno
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from cairndb.tracing_events import EVERYTHING, Call
+from cairndb.tracing_events import EVERYTHING, NO_DESCRIPTOR, Call
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +34,7 @@ _MARKS: Final = frozenset({"first", "last", "end"})
 _LOST: Final = re.compile(r"Lost (\d+) events")
 _CUT: Final = 199
 """bpftrace cuts longer texts off; such a path isn't known."""
+_UNKNOWN: Final = "\n"  # is in no line
 
 # The bits of open, and the commands of fcntl, system by system.
 _OPEN_BITS: Final[Mapping[str, Mapping[str, int]]] = {
@@ -131,13 +132,13 @@ class LineReader:
             self.not_understood += 1
             if self._last is not None:
                 # The rest of a name with a line break in it: what came before isn't the name.
-                self._last[-1] = (self._last[-1][0], "")
+                self._last[-1] = (self._last[-1][0], _UNKNOWN)
 
     def _take(self, fields: list[str], line: str) -> None:
         if fields[0] == "path":
             _, thread, directory, path = line.split("\t", 3)
             if len(path.encode(errors="surrogateescape")) >= _CUT:
-                path = ""
+                path = _UNKNOWN
             self._last = self._paths.setdefault(int(thread), [])
             self._last.append((int(directory), path))
         elif fields[0] == "span":
@@ -167,6 +168,12 @@ class LineReader:
             "descriptor": descriptor,
             "error": self._error(-result) if result < 0 else "",
         }
+        path = paths[0][1] if paths else ""
+        if any(each == _UNKNOWN for _, each in paths):
+            raise ValueError(path)
+        if name == "look" and path and descriptor >= 0:
+            # bpftrace has looked at the directory that the path is relative to.
+            found["descriptor"], inode = NO_DESCRIPTOR, 0
         if inode:
             found |= {"device": device, "inode": inode, "links": links}
             found["named"] = None if named < 0 else bool(named)

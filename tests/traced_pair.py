@@ -1,4 +1,4 @@
-"""Two workers at the moment that matters: claiming.py PROGRAM DIRECTORY LOG.
+"""Two workers at the moment that matters: traced_pair.py PROGRAM DIRECTORY LOG.
 
 The first has opened a file and waits; the second takes the same file, works, removes and closes it;
 then the first goes on. So whatever PROGRAM does wrong there, it does every time.
@@ -8,7 +8,9 @@ import subprocess
 import sys
 
 program, directory, log = sys.argv[1:]
-worker = [sys.executable, "-I", "-S", program, directory, log]
+# As this one was started: without the site's packages it is quicker.
+options = ["-I", "-S"] if sys.flags.isolated else []
+worker = [sys.executable, *options, program, directory, log]
 with subprocess.Popen([*worker, "wait"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
     assert first.stdin is not None
     assert first.stdout is not None

@@ -1,4 +1,4 @@
-"""A lock file that is removed when it is let go of, so that two hold it: removed_lock.py FILE.
+"""A lock file that is removed when it is let go of, so that two hold it: traced_lock.py FILE.
 
 The second process has opened the file when the first removes and closes it; it gets the lock of a
 file without a name, and the first, which makes a new one, gets another.
