@@ -114,6 +114,33 @@ def test_two_threads_are_two_holders() -> None:
     assert script(1, "close", "", 3).anomalies() == [(TWO_HOLDERS, 1)]
 
 
+@pytest.mark.parametrize("how", ["close", "unlock", "exit", "exec"])
+def test_what_is_let_go_is_gone_when_that_begins(how: str) -> None:
+    """The second got the lock before the first one's call had returned: they needn't have met."""
+    script = Script()(1, "open", X, 3, "close on exec")(1, "lock", "", 3, "flock")(3, "unlink", X)
+    script(1, how, "", 3, "flock", ended=99)
+    script(2, "open", X, 4, "create", "exclusive")(2, "lock", "", 4, "flock")
+    assert script.anomalies() == []
+
+
+def test_a_child_is_there_when_its_fork_begins() -> None:
+    """Its first calls may end before the fork returns to the parent."""
+    script = Script()(1, "open", X, 3)(1, "fork", target=5, ended=99)(2, "unlink", X)
+    script(5, "lock", "", 3, "flock")(5, "write", "", 3)
+    assert script.anomalies() == [(NAMELESS, 5)]
+
+
+@pytest.mark.parametrize("uses", [False, True])
+def test_a_lock_that_may_have_been_stale_and_was_let_go(uses: bool) -> None:  # noqa: FBT001
+    """While it was being opened the name was removed: nobody can tell, and it looked."""
+    script = Script()(9, "open", X, 9)(1, "open", X, 3, ended=5)(9, "unlink", X, begun=4, ended=6)
+    script(1, "lock", "", 3, "flock")(1, "look", "", 3)(1, "look", X)
+    script(2, "open", X, 4, "create", "exclusive")(2, "lock", "", 4, "flock")
+    if uses:
+        script(1, "write", "", 3)
+    assert script(1, "close", "", 3).anomalies() == [(TWO_HOLDERS, 2)][: int(uses)]
+
+
 def test_who_has_removed_the_name_has_given_it_up() -> None:
     """The right worker removes the file while it holds it; the next file of the name is free."""
     script = Script()(1, "open", X, 3)(1, "lock", "", 3, "flock")(1, "unlink", X)

@@ -24,21 +24,21 @@ class Script:
         *words: str,
         **more: Any,
     ) -> Script:
-        """One call more."""
+        """One call more, which takes the places 1 and 2, the next one 3 and 4, or those given."""
         begun, self._place = self._place + 1, self._place + 2
-        call = Call(
-            name=name,
-            begun=begun,
-            ended=self._place,
-            started=begun / 1000,
-            finished=self._place / 1000,
-            process=process,
-            thread=more.pop("thread", process),
-            path=path,
-            descriptor=descriptor,
-            words=frozenset(words),
-            **more,
-        )
+        usual: dict[str, Any] = {
+            "name": name,
+            "begun": begun,
+            "ended": self._place,
+            "started": begun / 1000,
+            "finished": self._place / 1000,
+            "process": process,
+            "thread": process,
+            "path": path,
+            "descriptor": descriptor,
+            "words": frozenset(words),
+        }
+        call = Call(**usual | more)
         self.calls.append(call)
         return self
 
