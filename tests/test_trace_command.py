@@ -52,6 +52,9 @@ def test_recordings_are_judged_as_they_were(name: str, tracer: str) -> None:
     assert [kind for kind, _ in anomalies(tracing.judge(trace))] == EXPECTED[name]
 
 
+PROGRAMS = {"naive": "naive_claims.py", "careful": "traced_careful.py"}
+
+
 @pytest.mark.parametrize("name", ["naive", "careful", "removed-lock"])
 def test_both_tracers_tell_the_same(name: str) -> None:
     """The same calls with the same results, and the same inodes where strace knows them."""
@@ -131,7 +134,7 @@ def test_the_docs_show_what_is_shown(cairn: Cairn, tmp_path: Path) -> None:
     docs = TESTS.parent / "docs"
     path = tmp_path / "trace.svg"
     text = cairn("trace", "--replay", GOLDEN / "naive.bpftrace", "--svg", path, code=1)
-    page = (docs / "LOCKING.md").read_text(encoding="utf-8")
+    page = (docs / "LOCKING.md").read_text(encoding="utf-8").partition("## Seeing what happens")[2]
     excerpt = [line[4:] for line in page.splitlines() if line.startswith("     ")]
     assert len(excerpt) > 10
     assert set(excerpt) <= set(text.splitlines())
@@ -228,7 +231,7 @@ def python(program: str, *arguments: object) -> tuple[object, ...]:
 )
 def test_two_workers(tracer: str, name: str, traced: Traced) -> None:
     """The naive worker's mistake is found, and none in the careful one's run."""
-    command = python("traced_pair.py", TESTS / f"traced_{name}.py", "jobs", "log")
+    command = python("traced_pair.py", TESTS / PROGRAMS[name], "jobs", "log")
     *calls, summary = traced(tracer, *command, code=1 if EXPECTED[name] else 0)
     found = [each["kind"] for call in calls for each in call["anomalies"]]
     done = Path("log").read_text(encoding="utf-8").split()
