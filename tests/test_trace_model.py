@@ -107,6 +107,21 @@ def test_two_holders_of_one_name() -> None:
     assert two()(1, "close", "", 3)(2, "close", "", 4).anomalies() == [(TWO_HOLDERS, 2)]
 
 
+def test_threads_race_as_processes_do() -> None:
+    """One opens, another removes, the first locks: it is no excuse that they are one process."""
+    script = Script()(1, "open", X, 3, thread=11)(1, "unlink", X, thread=12)
+    script(1, "lock", "", 3, "flock", thread=11)(1, "unlink", X, error="ENOENT", thread=11)
+    assert script.anomalies() == [(NAMELESS, 1), (LATE_UNLINK, 1)]
+
+
+def test_what_another_thread_does_to_the_name_is_its_own() -> None:
+    """The one with the stale lock looks and lets go; meanwhile another removes the next file."""
+    script = Script()(1, "open", X, 3, thread=11)(1, "unlink", X, thread=12)
+    script(1, "lock", "", 3, "flock", thread=11)(1, "open", X, 4, "create", thread=12)
+    script(1, "unlink", X, thread=12)(1, "look", "", 3, thread=11)
+    assert script(1, "close", "", 3, thread=11).anomalies() == []
+
+
 def test_two_threads_are_two_holders() -> None:
     """Locks are between open files, not between processes."""
     script = Script()(1, "open", X, 3)(1, "lock", "", 3, "flock")(3, "unlink", X)

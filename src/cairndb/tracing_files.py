@@ -52,7 +52,8 @@ class Removal:
         return self.call.begun > after and self.call.ended <= before
 
     def __str__(self) -> str:
-        return f"{self.how} by {self.call.process}"
+        process, thread = self.call.process, self.call.thread
+        return f"{self.how} by {process}" + (f" (thread {thread})" if thread != process else "")
 
 
 class Names:

@@ -191,7 +191,7 @@ class _Model:
             return ""
         removal = self._names.removals.get(one.path)
         known = removal is not None and removal.between(one.call.ended, call.ended)
-        if known and removal is not None and removal.call.process == call.process:
+        if known and removal is not None and removal.call.thread == call.thread:
             return ""  # what it did to the name it knows
         if known or call.named is False or call.links == 0:
             return f"{one.path} was {removal}" if known else f"{one.path} was removed"
@@ -210,7 +210,10 @@ class _Model:
                 mine.remove(hold)
 
     def _holds_of(self, process: int, path: str = "", one: _Open | None = None) -> list[Hold]:
-        """What a process holds, by a name or through an open file."""
+        """What a process holds, by a name or through an open file.
+
+        What one thread does to a name says nothing of what another knows of it: `_by_name`.
+        """
         found = [
             hold for hold in self._records.get(process, []) if hold.path == path or _on(hold, one)
         ]
@@ -228,7 +231,8 @@ class _Model:
         for hold in self._holds_of(call.process, call.path, one):
             if file is not None and one is not None:
                 hold.file = file
-            hold.look(call)
+            if one is not None or _by_name(hold, call):
+                hold.look(call)
 
     def _use(self, call: Call, one: _Open) -> None:
         if call.name == "write" and "synchronous" not in one.call.words:
@@ -241,7 +245,8 @@ class _Model:
 
     def _unlink(self, call: Call) -> None:
         for hold in self._holds_of(call.process, call.path):
-            hold.use("removed the name" if not call.error else "tried to remove the name")
+            if _by_name(hold, call):
+                hold.use("removed the name" if not call.error else "tried to remove the name")
             if not call.error:
                 hold.given_up = min(hold.given_up, call.begun)
         if not call.error:
@@ -256,14 +261,15 @@ class _Model:
         if opened is None or removal is None or removal.call.ended <= opened.begun:
             return
         other = removal.call.process
-        if other != call.process:
+        if removal.call.thread != call.thread:
             text = f"{call.path} was {removal} first"
             self._mark(len(self.lines) - 1, LATE_UNLINK, call.path, [other, call.process], text)
 
     def _rename(self, call: Call, one: _Open | None) -> None:
         for path in (call.path, call.other) if call.name == "rename" else ():
             for hold in self._holds_of(call.process, path):
-                hold.use("renamed it" if path == call.path else "replaced it")
+                if _by_name(hold, call):
+                    hold.use("renamed it" if path == call.path else "replaced it")
                 hold.given_up = min(hold.given_up, call.begun)
         if call.name == "link":
             file = self._names.linked(call, None if one is None else one.file)
@@ -329,6 +335,11 @@ class _Model:
 
 def _meet(one: Hold, other: Hold) -> bool:
     return one.call.span[0] < other.call.span[1] and other.call.span[0] < one.call.span[1]
+
+
+def _by_name(hold: Hold, call: Call) -> bool:
+    """Whether a call on the name of a hold is by who has it."""
+    return hold.call.thread == call.thread or hold.call.process != call.process
 
 
 def _on(hold: Hold, one: _Open | None) -> bool:

@@ -131,10 +131,8 @@ class _Interrupts:
         To be told to end (SIGTERM) is passed on too.
         """
         before = signal.getsignal(signal.SIGINT)
-        if before is signal.SIG_IGN:
-            yield  # as in the background of a shell: the command ignores it too
-            return
-        signal.signal(signal.SIGINT, self._came)
+        if before is not signal.SIG_IGN:  # as in the background of a shell: of the command too
+            signal.signal(signal.SIGINT, self._came)
         terminated = signal.signal(signal.SIGTERM, self._terminated)
         try:
             yield
