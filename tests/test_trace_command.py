@@ -134,8 +134,9 @@ def test_the_docs_show_what_is_shown(cairn: Cairn, tmp_path: Path) -> None:
     docs = TESTS.parent / "docs"
     path = tmp_path / "trace.svg"
     text = cairn("trace", "--replay", GOLDEN / "naive.bpftrace", "--svg", path, code=1)
-    page = (docs / "LOCKING.md").read_text(encoding="utf-8").partition("## Seeing what happens")[2]
-    excerpt = [line[4:] for line in page.splitlines() if line.startswith("     ")]
+    page = (docs / "LOCKING.md").read_text(encoding="utf-8")
+    _, _, rest = page.partition("    seconds process call")
+    excerpt = [line[4:] for line in rest.partition("\n\n")[0].splitlines()[1:]]
     assert len(excerpt) > 10
     assert set(excerpt) <= set(text.splitlines())
     assert (docs / "images" / "trace.svg").read_bytes() == path.read_bytes()
