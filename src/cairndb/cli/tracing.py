@@ -72,7 +72,7 @@ def trace(
         bool, Option("--script", help="Only say where the script for DTrace is.")
     ] = False,
 ) -> None:
-    """Run a command and show how its processes use files to synchronise, with the mistakes marked.
+    """Show how processes lock files, and what goes wrong.
 
     A line for each open, lock, unlink, rename, sync and close, of all its processes, in one order.
     Marked are a lock on a file that has lost its name, two holders of one name, an unlink that came
