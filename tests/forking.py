@@ -1,4 +1,4 @@
-"""Children for tests: a forked process that does something, says what came of it, and stays."""
+"""Children for tests: forked processes that do something, and say what came of it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,24 @@ if TYPE_CHECKING:
     from typing import Self
 
 
+def in_child(body: Callable[[], bool]) -> bool:
+    """Whether something is so in a forked child, which ends then, whatever it raised."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # other tests may have threads
+        child = os.fork()
+    if child == 0:
+        result = 1
+        try:
+            result = 0 if body() else 1
+        except BaseException:  # noqa: BLE001  shown, and the parent is told that it isn't so
+            traceback.print_exc()
+        finally:
+            os._exit(result)
+    return os.waitpid(child, 0)[1] == 0
+
+
 class Child:
-    """A child that has done something, and waits until it is ended.
+    """A child that has done something, and stays until it is ended.
 
     Args:
         function: what it does; what it returns is in `said`. What it has opened stays open.

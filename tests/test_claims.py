@@ -15,7 +15,7 @@ import pytest
 
 from cairndb.errors import UsageError
 from cairndb.locking import claim, claims, put
-from test_locking import in_child
+from forking import in_child
 
 if TYPE_CHECKING:
     from pathlib import Path

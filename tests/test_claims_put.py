@@ -12,12 +12,15 @@ from cairndb import descriptors
 from cairndb.errors import UsageError
 from cairndb.locking import claim, claims, put
 from cairndb.locking_hold import take
+from lock_files import everybodys
 from test_claims import inbox as inbox_fixture
 from test_claims import names, taken
 from test_kill import MEMORY
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+__all__ = ["everybodys"]
 
 inbox = inbox_fixture
 
@@ -136,13 +139,13 @@ def test_dead_letters_are_in_the_same_file_system(inbox: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_a_job_that_may_not_be_read(inbox: Path) -> None:
+def test_a_job_that_may_not_be_read(everybodys: Path) -> None:
     """Whoever may not open it is told so, and what to do."""
+    inbox = everybodys / "inbox"
+    inbox.mkdir()
     put(inbox, "a", b"")
     (inbox / "a").chmod(0o600)
     inbox.chmod(0o777)
-    for above in inbox.parents[:3]:
-        above.chmod(0o755)
     os.seteuid(65534)
     try:
         with pytest.raises(PermissionError, match="make it readable") as raised:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -16,24 +15,16 @@ import pytest
 
 from cairndb.errors import Cancelled, FileLocked, LockTimeout, UsageError
 from cairndb.locking import FileLock
-from lock_files import is_free, path
+from forking import Child, in_child
+from lock_files import everybodys, is_free, path
 from tasks import BACKENDS
 from threads import Aside, interrupt_main_thread_when, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 
-__all__ = ["path"]
-
-
-def in_child(body: Callable[[], bool]) -> bool:
-    """Whether something is so in a forked child."""
-    child = os.fork()
-    if not child:
-        os._exit(0 if body() else 1)
-    return os.waitpid(child, 0)[1] == 0
+__all__ = ["everybodys", "path"]
 
 
 def test_one_object_at_a_time_has_it(path: Path) -> None:
@@ -252,11 +243,10 @@ def test_what_is_there_stays_as_it_is(path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 @pytest.mark.process
-def test_what_may_only_be_read_can_be_locked(path: Path) -> None:
+def test_what_may_only_be_read_can_be_locked(everybodys: Path) -> None:
     """A lock needs no right to write; without one to read it is an error that names it."""
+    path = everybodys / "a.lock"
     path.touch()
-    for above in path.parents[:3]:
-        above.chmod(0o755)
 
     def somebody() -> bool:
         os.seteuid(65534)
@@ -314,19 +304,14 @@ def test_a_program_doesnt_have_it(path: Path) -> None:
 @pytest.mark.process
 def test_it_ends_with_its_process(path: Path) -> None:
     """Whoever is killed has it no more."""
-    said, say = os.pipe()
-    child = os.fork()
-    if not child:
+
+    def acquire() -> bytes:
         FileLock(path).acquire()
-        os.write(say, b"!")
-        signal.pause()
-    os.read(said, 1)
-    assert not is_free(path)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+        return b""
+
+    with Child(acquire):
+        assert not is_free(path)
     assert is_free(path)
-    os.close(said)
-    os.close(say)
 
 
 def test_a_forgotten_lock_ends_with_a_warning(path: Path) -> None:

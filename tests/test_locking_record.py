@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 import cairndb
 from cairndb.errors import FileLocked, LockTimeout
 from cairndb.locking import FileLock
+from forking import Child
 from lock_files import is_free, path
 
 if TYPE_CHECKING:
@@ -37,26 +37,23 @@ def test_the_file_says_who_has_it(path: Path) -> None:
 @pytest.mark.process
 def test_another_process_is_named(path: Path) -> None:
     """The error says which process has it; when that was killed, the record is called stale."""
-    said, say = os.pipe()
-    child = os.fork()
-    if not child:
+
+    def acquire() -> bytes:
         FileLock(path).acquire()
-        os.write(say, b"!")
-        signal.pause()
-    os.read(said, 1)
-    with pytest.raises(LockTimeout, match=f"process {child} on "):
+        return b""
+
+    with (
+        Child(acquire) as child,
+        pytest.raises(LockTimeout, match=f"process {child.pid} on "),
+    ):
         FileLock(path, timeout=0).acquire()
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
     left = FileLock(path).holder()
     assert left is not None
-    assert (left.pid, left.stale) == (child, True)
+    assert (left.pid, left.stale) == (child.pid, True)
     with FileLock(path) as lock:
         now = lock.holder()
         assert now is not None
         assert now.pid == os.getpid()
-    os.close(said)
-    os.close(say)
 
 
 def test_the_owner_of_a_database_is_named(tmp_path: Path) -> None:

@@ -61,12 +61,13 @@ def claim(
     ] = None,
     json: Annotated[bool, Option("--json", help="One JSON object a job.")] = False,
 ) -> None:
-    """Run a command for each file of a directory, and remove the file if it succeeds.
+    """Run a command for each file of a directory.
 
-    Any number of these, on one machine, share the files: no two run the command for the same file
-    at the same time. A file whose command fails stays, to be tried again by the next run, and is
-    moved to the dead letters after too many attempts. The first Ctrl-C, or SIGTERM, ends it when
-    the commands that run have ended; SIGTERM and a second Ctrl-C are passed on to them.
+    A file whose command succeeds is removed; one whose command fails stays, to be tried again by
+    the next run, and is moved to the dead letters after too many attempts. Any number of these, on
+    one machine, share the files: no two run the command for the same file at the same time. The
+    first Ctrl-C, or SIGTERM, ends it when the commands that run have ended; SIGTERM and a second
+    Ctrl-C are passed on to them.
 
     Example: cairn claim inbox -j 4 -- gzip --keep {}
     """
