@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cairndb import locking_network
 from cairndb.descriptors import Descriptor
 from cairndb.locking_network import (
     Mount,
@@ -134,6 +135,7 @@ def test_a_network_file_system_is_warned_of_once(tmp_path: Path) -> None:
 
     The server is never asked for the lock.
     """
+    locking_network._known.clear()  # the device's number may have been another's
     with FuseMount(tmp_path, "sshfs") as mounted:
         hold = Descriptor(os.open(tmp_path, os.O_RDONLY | os.O_CLOEXEC), "the path")
         assert network_file_system(tmp_path) == "fuse.sshfs"
