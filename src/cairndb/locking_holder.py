@@ -151,7 +151,7 @@ def _namespace() -> str | None:
     if sys.platform != "linux":
         return sys.platform  # there are none
     try:
-        found = [(_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()]
+        found = [(_PROC / "sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()]
         found.append(str((_PROC / "self/ns/pid").readlink()))
     except (OSError, ValueError):
         return None
