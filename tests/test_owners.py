@@ -31,12 +31,13 @@ __all__ = ["folder"]
 @pytest.mark.parametrize("seed", [1, 2])
 def test_processes_that_race(folder: Path, seed: int, evidence: Callable[..., None]) -> None:
     """Owners that close, die, fork or become another program, with LOCK gone: one at a time."""
-    counts = run("racing.py", folder, examples(110), seed)
+    rounds = examples(110)
+    counts = run("racing.py", folder, rounds, seed)
     for what in ("close", "stay", "fork", "spawn", "posix_spawn", "exec"):
         assert counts[what] > 0
     assert counts["forked child refused"] > 0
     assert counts["refused"] > 0
-    assert counts["owner"] > counts["rounds"] // 2
+    assert counts["owner"] > rounds // 2
     evidence("races", counts["rounds"])
 
 
