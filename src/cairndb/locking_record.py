@@ -31,11 +31,11 @@ def write_record(hold: Hold) -> bytes | None:
     Returns:
         What was written; None if nothing was.
     """
-    record = encode(this_process())
     with contextlib.suppress(OSError), hold.named() as number:
         if hold.is_file():
             there = os.pread(number, BYTES_MAX + 1, 0)
             if not there or decode(there) is not None:
+                record = encode(this_process())
                 os.pwrite(number, record, 0)
                 os.ftruncate(number, len(record))
                 return record
