@@ -11,12 +11,14 @@ from cairndb.database import Database
 from cairndb.draft import plain
 from cairndb.errors import (
     CairnError,
+    Cancelled,
     Compacted,
     ConstraintError,
     CorruptError,
     DatabaseFailed,
     DatabaseLocked,
     DiskFull,
+    FileLocked,
     LockTimeout,
     ReadOnlyError,
     SchemaError,
@@ -35,6 +37,7 @@ from cairndb.watch_items import Change, ValueChange
 
 __all__ = [
     "CairnError",
+    "Cancelled",
     "Change",
     "Compacted",
     "ConstraintError",
@@ -44,6 +47,7 @@ __all__ = [
     "DatabaseLocked",
     "DiskFull",
     "Entries",
+    "FileLocked",
     "Index",
     "LockTimeout",
     "ReadOnlyError",
