@@ -25,6 +25,9 @@ __main__ cli
 diagnosis prediction salvage restoring archive rebuilding survey
 checkpointer
 __init__
+server
+client replica
+service
 opener
 database calls
 watch
@@ -45,6 +48,7 @@ store appender adoption retirement retention
 recovery padding linking chain identity
 log checkpoint
 flusher publishing frame files locking locks descriptors forecast backoff collector tracing
+cancellation wire
 errors
 """
 

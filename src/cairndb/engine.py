@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cairndb.appender_parts import Batch
+    from cairndb.chain import Position
     from cairndb.errors import CairnError
     from cairndb.files import Directory
     from cairndb.patch import Call, Prepared, Tree
@@ -128,6 +129,12 @@ class Engine:
         """The store of a database opened for writing."""
         assert self._store is not None
         return self._store
+
+    @property
+    def position(self) -> Position:
+        """Where the log is after what was applied last."""
+        with self._buffer_mutex:
+            return self.store.applied
 
     def check_writable(self) -> None:
         """Raise `ReadOnlyError` if this database was opened for reading."""

@@ -18,9 +18,13 @@ ViewHold: TypeAlias = Hashable
 Hold: TypeAlias = list[Any]
 
 
-def would_block() -> UsageError:
+class WouldBlock(UsageError):  # noqa: N818  names the state of the thread
+    """A call would wait for a task that can't go on while its thread waits."""
+
+
+def would_block() -> WouldBlock:
     """The error of a call that would wait for a task which can't go on while its thread waits."""
-    return UsageError(
+    return WouldBlock(
         "another task of this thread is in a view or an update of this database, or waits for "
         "one, and can't go on while this call waits: await instead, as in "
         "`async with db.update_async()`"

@@ -1,0 +1,215 @@
+"""What a database does for others, by name: methods are run, paths read and set.
+
+A request is a value; what handles it is a function, `Handler`, and what wraps one, for limits,
+logs, figures or an application's own purposes, is a `Middleware`. Protocols make requests of what
+they read and write what comes back; they are the same here.
+
+A handler doesn't wait for the disk. Its answer says which position it is based on, and **whoever
+sends it waits until that is promised**, so that many updates share a sync. That holds for errors,
+too: what a method raised may be about what it saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+from msgspec import Raw, Struct
+
+from cairndb import calls
+from cairndb.errors import CairnError, UsageError, ValidationError
+from cairndb.service_access import Grant, require_admin, require_read, require_run
+from cairndb.service_methods import Form, Method, methods_of
+from cairndb.service_paths import find, locate, put
+from cairndb.transaction import Update, View
+from cairndb.watch_items import position_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cairndb.chain import Position
+    from cairndb.database import Database
+    from cairndb.watch_items import Start
+
+
+class Conflict(CairnError):  # noqa: N818  names the state of the database
+    """The database isn't at the position that the request was made for; nothing has happened."""
+
+
+class Request(Struct):
+    """What somebody asks for.
+
+    Args:
+        operation: `run` a method, `get` a path, or `set` it.
+        target: the method's name, or the path.
+        form: of `data`, and of what `get` answers with.
+        data: the arguments, as `Method.arguments` takes them; of `set` the value.
+        grant: what who asks may do; None for somebody unknown.
+        protocol: by which it came, for logs and figures.
+        peer: from where it came, for logs.
+        reads: whether to refuse what would change anything.
+        expected: the position that the database must be at, or nothing happens; None for any.
+        timeout: seconds to wait for a lock; 0 doesn't.
+    """
+
+    operation: Literal["run", "get", "set"]
+    target: str
+    form: Form = "json"
+    data: bytes | Sequence[bytes] = b""
+    grant: Grant | None = None
+    protocol: str = ""
+    peer: str = ""
+    reads: bool = False
+    expected: Start | None = None
+    timeout: float | None = None
+
+
+class Answer(Struct):
+    """What becomes of a request.
+
+    Args:
+        position: nobody may see this before it is promised; None if nothing was looked at.
+        value: what the method returned, out of the tree; of `get` the encoded value.
+        error: why there is none.
+    """
+
+    position: Position | None = None
+    value: Any = None
+    error: Exception | None = None
+
+
+Handler = Callable[[Request], Answer]
+Middleware = Callable[[Handler], Handler]
+
+
+def wrapped(handler: Handler, middleware: Sequence[Middleware]) -> Handler:
+    """A handler with others around it: the first is the outermost."""
+    return reduce(lambda inner, wrap: wrap(inner), reversed(middleware), handler)
+
+
+class Service:
+    """The operations of an open database.
+
+    Args:
+        database: open for writing.
+        root: the type of its root.
+
+    Attributes:
+        methods: of the root, by name.
+
+    Raises:
+        UsageError: a method of the root can't be called from outside.
+    """
+
+    def __init__(self, database: Database[Any], root: Any) -> None:
+        self.database = database
+        self.engine = database._engine  # noqa: SLF001  a part of what is served
+        self.methods = methods_of(root)
+
+    def handle(self, request: Request) -> Answer:
+        """Do what is asked for; the innermost `Handler`. It raises nothing that a method raises."""
+        match request.operation:
+            case "run":
+                return self._run(request)
+            case "get":
+                return self._get(request)
+            case "set":
+                return self._set(request)
+
+    def method(self, name: str) -> Method:
+        """The method of a name.
+
+        Raises:
+            UsageError: there is none.
+        """
+        method = self.methods.get(name)
+        if method is None:
+            known = ", ".join(sorted(self.methods)) or "no methods at all"
+            raise UsageError(f"there is no method {name!r:.100} here; there are: {known}")
+        return method
+
+    def _run(self, request: Request) -> Answer:
+        method = self.method(request.target)
+        if method.mode == "query":
+            require_read(request.grant)
+        else:
+            require_run(request.grant, method.name)
+            if request.reads:
+                raise UsageError(f"{method.name} changes the state: call it as an update")
+        arguments = method.arguments(request.form, request.data)
+        if method.mode == "query":
+            return self._query(method, arguments, request)
+        return self._update(
+            request, lambda root: calls.result_of(method.function(root, **arguments), method.name)
+        )
+
+    def _query(self, method: Method, arguments: dict[str, Any], request: Request) -> Answer:
+        return self._view(
+            request, lambda root: calls.result_of(method.function(root, **arguments), method.name)
+        )
+
+    def _get(self, request: Request) -> Answer:
+        require_read(request.grant)
+        encode = msgspec.json.encode if request.form == "json" else msgspec.msgpack.encode
+        kind = self.engine.tree.kind
+
+        def read(root: Any) -> Raw:
+            place = find(kind, root, request.target)
+            return Raw(encode(place.kind.member(place.value).prepare(place.value)))
+
+        return self._view(request, read)
+
+    def _set(self, request: Request) -> Answer:
+        require_admin(request.grant)
+        kind = self.engine.tree.kind
+        decode = msgspec.json.decode if request.form == "json" else msgspec.msgpack.decode
+
+        def write(root: Any) -> None:
+            place = locate(kind, self.engine.tree.root, request.target)
+            assert isinstance(request.data, bytes)
+            try:
+                value = decode(request.data, type=place.kind.annotation)
+            except (ValueError, RecursionError) as error:
+                raise ValidationError(f"{request.target}: {error}") from None
+            put(root, place, value)
+
+        return self._update(request, write)
+
+    def _view(self, request: Request, read: Callable[[Any], Any]) -> Answer:
+        answer = Answer()
+        with View[Any](self.engine, request.timeout, durable=False) as root:
+            answer.position = self.engine.position
+            self._expect(request, answer.position)
+            try:
+                answer.value = read(root)
+            except Exception as error:  # noqa: BLE001  the answer to who asks
+                answer.error = error
+        return answer
+
+    def _update(self, request: Request, write: Callable[[Any], Any]) -> Answer:
+        answer = Answer()
+        engine = self.engine
+        answer.position = engine.position
+        try:
+            with Update[Any](engine, request.timeout, durable=False) as root:
+                answer.position = engine.position
+                self._expect(request, answer.position)
+                answer.value = write(root)
+        except Exception as error:  # noqa: BLE001  the answer to who asks
+            answer.error, answer.value = error, None
+        else:
+            # At least what was written: others may have gone on by now, and are waited for too.
+            answer.position = engine.position
+        return answer
+
+    def _expect(self, request: Request, position: Position) -> None:
+        expected = request.expected
+        if expected is None:
+            return
+        if expected.lsn != position.lsn or expected.running not in {None, position.running}:
+            raise Conflict(
+                f"the database is at {position_text(position)}, and this was asked for "
+                f"{expected.lsn}: read again, and ask for what is there now"
+            )
