@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 from msgspec import Raw, Struct
 
-from cairndb import calls
+from cairndb import calls, codec
 from cairndb.errors import CairnError, UsageError, ValidationError
+from cairndb.notation import to_json
 from cairndb.service_access import Grant, require_admin, require_read, require_run
 from cairndb.service_methods import Form, Method, methods_of
 from cairndb.service_paths import find, locate, put
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from cairndb.chain import Position
     from cairndb.database import Database
+    from cairndb.kinds import Kind
     from cairndb.watch_items import Start
 
 
@@ -82,6 +84,19 @@ class Answer(Struct):
 
 Handler = Callable[[Request], Answer]
 Middleware = Callable[[Handler], Handler]
+
+
+def as_json(kind: Kind, value: Any) -> bytes:
+    """A part of the state as JSON, in the types that JSON has; floats that it hasn't are null.
+
+    Args:
+        kind: of the value.
+        value: live.
+    """
+    try:
+        return msgspec.json.encode(value)
+    except TypeError:  # keys that aren't texts: written as the command line shows them
+        return msgspec.json.encode(to_json(codec.decode(kind.encode(value))))
 
 
 def wrapped(handler: Handler, middleware: Sequence[Middleware]) -> Handler:
@@ -152,12 +167,13 @@ class Service:
 
     def _get(self, request: Request) -> Answer:
         require_read(request.grant)
-        encode = msgspec.json.encode if request.form == "json" else msgspec.msgpack.encode
         kind = self.engine.tree.kind
 
         def read(root: Any) -> Raw:
             place = find(kind, root, request.target)
-            return Raw(encode(place.kind.member(place.value).prepare(place.value)))
+            if request.form != "json":
+                return Raw(place.kind.encode(place.value))
+            return Raw(as_json(place.kind, place.value))
 
         return self._view(request, read)
 

@@ -7,8 +7,9 @@ about. Three forms of arguments are understood:
     json, msgpack     an object by names, or an array by positions
     text              one text for each positional parameter, as a shell or redis-cli sends them
 
-A text is the value itself where the parameter's type is `str` or contains it, else what it says as
-JSON (`5`, `true`, `["a"]`), else what msgspec reads from a text (a date, a UUID, an Enum's value).
+A text is the value itself where the parameter's type is `str` or contains it. Else it is JSON if it
+begins as an object, an array or a string of JSON does, and otherwise what msgspec reads from text:
+a number, a date, a UUID, an Enum's value.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 Form = Literal["json", "msgpack", "text"]
 
+_JSON_BEGINS: Final = {b"{", b"[", b'"'}
 _KINDS_BY_NAME: Final = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
 
 
@@ -192,19 +194,11 @@ def _is_union(origin: Any) -> bool:
 
 
 def _from_text(text: bytes, annotation: Any, *, as_it_is: bool) -> Any:
-    if as_it_is:
-        if annotation is bytes:
-            return text
-        return msgspec.convert(text.decode(), annotation, strict=False)
-    try:
+    if annotation is bytes:
+        return text
+    if not as_it_is and text[:1] in _JSON_BEGINS:
         return msgspec.json.decode(text, type=annotation, strict=False)
-    except msgspec.ValidationError as error:
-        try:
-            return msgspec.convert(text.decode(), annotation, strict=False)
-        except ValueError:
-            raise error from None
-    except msgspec.DecodeError:  # a text that isn't JSON
-        return msgspec.convert(text.decode(), annotation, strict=False)
+    return msgspec.convert(text.decode(), annotation, strict=False)
 
 
 def methods_of(root: Any) -> dict[str, Method]:
