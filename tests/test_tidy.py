@@ -82,6 +82,7 @@ IMPURE_LIBRARIES = {"asyncio", "io", "os", "pathlib", "select", "shutil", "signa
 AT_THE_SYSTEM = {"files", "descriptors", "locking"}
 # What of `os` isn't about files. Everything else of it belongs into these.
 OS_WITHOUT_FILES = {"cpu_count", "environ", "fspath", "getpid", "kill", "nice", "PathLike"} | {
+    "fsdecode",
     "pathsep",
     "register_at_fork",
     "strerror",
@@ -257,22 +258,26 @@ def test_pure_modules_import_nothing_impure(path: Path) -> None:
     ] == []
 
 
-@pytest.mark.parametrize("path", families_but("flusher", "locks"), ids=shown)
+@pytest.mark.parametrize("path", families_but("cancellation", "flusher", "locks"), ids=shown)
 def test_only_locks_knows_threads(path: Path) -> None:
-    """`threading` is imported by `locks`, and by `flusher`, which is made of locks, alone."""
+    """`threading` is imported by `locks`, and by `flusher`, which is made of locks, alone.
+
+    And by `cancellation`, which is usable without the rest, and leaves names to a thread.
+    """
     found = [line for line, library in libraries(path) if library in {"_thread", "threading"}]
     assert found == []
 
 
 @pytest.mark.parametrize(
     "path",
-    sorted({*families_but(*AT_THE_SYSTEM)} & {*files_but("tracing_system")}),
+    sorted({*families_but(*AT_THE_SYSTEM)} & {*files_but("cancellation_bell", "tracing_system")}),
     ids=shown,
 )
 def test_only_the_lowest_layers_call_the_system_for_files(path: Path) -> None:
     """The file functions of `os`, `pathlib` and the builtins are called in them alone.
 
-    And in `tracing_system`, which needs named pipes and /proc, and no file of a database.
+    And in `tracing_system`, which needs named pipes and /proc, and no file of a database, and in
+    `cancellation_bell`, whose descriptors are no files.
     """
     wrong = [(line, name) for line, name in libraries(path) if name in FILE_LIBRARIES]
     for node in ast.walk(tree_of(path)):

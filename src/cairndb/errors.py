@@ -163,4 +163,23 @@ class LockTimeout(CairnError, TimeoutError):  # noqa: N818  as TimeoutError's ow
 
 
 class Cancelled(CairnError):  # noqa: N818  what became of the wait, not a fault
-    """A wait was ended from outside; what was waited for hasn't been had."""
+    """A wait was ended from outside; what was waited for hasn't been had.
+
+    Args:
+        message: what was being done, and why it was ended.
+        reason: what was given to `CancelToken.cancel`; empty if nothing was.
+        transferred: how many bytes had been sent; none has been received, ever.
+        usable: whether the socket can be gone on with; if not, close it.
+    """
+
+    def __init__(
+        self, message: str, *, reason: str = "", transferred: int = 0, usable: bool = True
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.transferred = transferred
+        self.usable = usable
+
+
+class Timeout(Cancelled, TimeoutError):  # noqa: N818  the name of what has happened
+    """A wait took longer than the `timeout` that the call was given."""

@@ -1,0 +1,66 @@
+"""Waiting for descriptors, until a moment: the one place where this family sleeps.
+
+`select.poll`, since it takes descriptors above 1023, and none of its own, as epoll would. A moment
+is one of `time.monotonic`; None is never.
+"""
+
+from __future__ import annotations
+
+import math
+import select
+import time
+from typing import TYPE_CHECKING, Final
+
+from cairndb.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+READABLE: Final = select.POLLIN
+WRITABLE: Final = select.POLLOUT
+
+# The system counts milliseconds in 32 bits; whoever waits for longer looks once a day.
+_LONGEST_MILLISECONDS: Final = 86_400_000.0
+
+
+def moment_after(seconds: float | None) -> float | None:
+    """The moment in some seconds; None for never.
+
+    Raises:
+        UsageError: it isn't a number.
+    """
+    if seconds is None or seconds == math.inf:
+        return None
+    if math.isnan(seconds):
+        raise UsageError("a timeout is a number of seconds, or None for none; this is NaN")
+    return time.monotonic() + seconds
+
+
+def earliest(*moments: float | None) -> float | None:
+    """The first of some moments."""
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
+def has_come(moment: float | None) -> bool:
+    """Whether a moment is past."""
+    return moment is not None and time.monotonic() >= moment
+
+
+def poll(wanted: Mapping[int, int], until: float | None) -> dict[int, int]:
+    """Sleep until a descriptor is ready or a moment has come, or a little less.
+
+    Args:
+        wanted: by descriptor, for what.
+        until: the moment.
+
+    Returns:
+        Those that are ready, or have failed, and for what; none when the moment has come.
+    """
+    poller = select.poll()
+    for number, events in wanted.items():
+        poller.register(number, events)
+    if until is None:
+        return dict(poller.poll(_LONGEST_MILLISECONDS))
+    # Rounded up by Python: who polls again until the moment has come does so once.
+    milliseconds = (until - time.monotonic()) * 1000
+    return dict(poller.poll(min(max(milliseconds, 0.0), _LONGEST_MILLISECONDS)))
