@@ -270,14 +270,17 @@ def test_only_locks_knows_threads(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    sorted({*families_but(*AT_THE_SYSTEM)} & {*files_but("cancellation_bell", "tracing_system")}),
+    sorted(
+        {*families_but(*AT_THE_SYSTEM)}
+        & {*files_but("cancellation_bell", "cancellation_signals", "tracing_system")}
+    ),
     ids=shown,
 )
 def test_only_the_lowest_layers_call_the_system_for_files(path: Path) -> None:
     """The file functions of `os`, `pathlib` and the builtins are called in them alone.
 
     And in `tracing_system`, which needs named pipes and /proc, and no file of a database, and in
-    `cancellation_bell`, whose descriptors are no files.
+    `cancellation_bell` and `cancellation_signals`, whose descriptors are no files.
     """
     wrong = [(line, name) for line, name in libraries(path) if name in FILE_LIBRARIES]
     for node in ast.walk(tree_of(path)):

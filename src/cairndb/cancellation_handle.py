@@ -117,7 +117,7 @@ class Handle:
             return -1
 
 
-class Use:
+class Use(Limits):
     """One operation, as a block, in which the socket is there.
 
     Args:
@@ -128,7 +128,7 @@ class Use:
         sends: no other that does may be under way.
     """
 
-    __slots__ = ("_owner", "_sends", "limits", "sock")
+    __slots__ = ("_owner", "_sends", "sock")
 
     sock: socket.socket
     """The system's."""
@@ -142,9 +142,9 @@ class Use:
         *,
         sends: bool = False,
     ) -> None:
+        super().__init__(doing, cancel, timeout, owner.closing)
         self._owner = owner
         self._sends = sends
-        self.limits: Final = Limits(doing, cancel, timeout, owner.closing)
 
     def __enter__(self) -> Self:
         try:
@@ -160,7 +160,7 @@ class Use:
         error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        broken = None if error is None or self.limits.usable else str(error) or repr(error)
+        broken = None if error is None or self.usable else str(error) or repr(error)
         self._owner.end(self, broken)
 
     def attempt(
@@ -176,10 +176,11 @@ class Use:
         Returns:
             What the operation returns.
         """
-        sock, limits = self.sock, self.limits
+        sock = self.sock
         while True:
-            limits.check_tokens()
-            limits.usable = limits.usable and not breaks
+            self.check_tokens()
+            if breaks:
+                self.usable = False
             try:
                 if isinstance(sock, ssl.SSLSocket):
                     with self._owner.mutex:
@@ -193,18 +194,19 @@ class Use:
             except ssl.SSLWantWriteError:
                 wanted = WRITABLE
             else:
-                limits.usable = True
+                if breaks:
+                    self.usable = True
                 return result
-            limits.wait({sock.fileno(): wanted})
+            self.wait({sock.fileno(): wanted})
 
     def send(self, data: memoryview) -> int:
         """Send a piece, at least a byte of it if there is one; count what has gone."""
         if not data:
-            self.limits.check_tokens()
+            self.check_tokens()
             return 0
         encrypted = isinstance(self.sock, ssl.SSLSocket)
         # OpenSSL can't give up a record that it has begun to send.
         piece = data[:_RECORD_BYTES] if encrypted else data
         sent = self.attempt(lambda sock: sock.send(piece), WRITABLE, breaks=encrypted)
-        self.limits.transferred += sent
+        self.transferred += sent
         return sent

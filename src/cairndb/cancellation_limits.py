@@ -52,8 +52,8 @@ class Limits:
     def check_tokens(self) -> None:
         """Raise `Cancelled` if it was cancelled."""
         for token in self._tokens:
-            reason = token.reason
-            if reason is not None:
+            if token.is_set():
+                reason = token.reason or ""
                 why = f" was cancelled: {reason}" if reason else " was cancelled"
                 raise Cancelled(
                     self._told(why, closed=token is self._closing),

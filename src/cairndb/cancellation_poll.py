@@ -11,6 +11,7 @@ import select
 import time
 from typing import TYPE_CHECKING, Final
 
+from cairndb.cancellation_signals import may_be_interrupted, poll_noticing_signals
 from cairndb.errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,13 +55,16 @@ def poll(wanted: Mapping[int, int], until: float | None) -> dict[int, int]:
         until: the moment.
 
     Returns:
-        Those that are ready, or have failed, and for what; none when the moment has come.
+        Those that are ready, or have failed, and for what; none when the moment has come, or a
+        signal. Perhaps with others.
     """
     poller = select.poll()
     for number, events in wanted.items():
         poller.register(number, events)
-    if until is None:
-        return dict(poller.poll(_LONGEST_MILLISECONDS))
-    # Rounded up by Python: who polls again until the moment has come does so once.
-    milliseconds = (until - time.monotonic()) * 1000
-    return dict(poller.poll(min(max(milliseconds, 0.0), _LONGEST_MILLISECONDS)))
+    milliseconds = _LONGEST_MILLISECONDS
+    if until is not None:
+        # Rounded up by Python: who polls again until the moment has come does so once.
+        milliseconds = min(milliseconds, max(0.0, (until - time.monotonic()) * 1000))
+    if may_be_interrupted():
+        return dict(poll_noticing_signals(poller, milliseconds))
+    return dict(poller.poll(milliseconds))

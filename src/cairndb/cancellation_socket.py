@@ -161,12 +161,12 @@ class CancellableSocket:
             OSError: the connection is lost.
         """
         with Use(self._handle, "sending", cancel, timeout, sends=True) as use:
-            use.limits.check_tokens()
+            use.check_tokens()
             rest = memoryview(data).cast("B")
             while rest:
                 rest = rest[use.send(rest) :]
                 if rest:
-                    use.limits.check()
+                    use.check()
 
     def start_tls(
         self,
@@ -197,8 +197,8 @@ class CancellableSocket:
         with Use(self._handle, "the TLS handshake", cancel, timeout, sends=True) as use:
             if isinstance(use.sock, ssl.SSLSocket):
                 raise UsageError("this connection is encrypted already")
-            use.limits.check_tokens()
-            use.limits.usable = False
+            use.check_tokens()
+            use.usable = False
             encrypted = context.wrap_socket(
                 use.sock,
                 server_side=server_side,
@@ -207,7 +207,7 @@ class CancellableSocket:
             )
             self._handle.replace(encrypted)
             use.sock = encrypted
-            use.attempt(lambda _: encrypted.do_handshake(), READABLE)
+            use.attempt(lambda _: encrypted.do_handshake(), READABLE, breaks=True)
 
     def shutdown(self, how: int) -> None:
         """End a side of the connection, or both, as TCP does; TLS isn't told.

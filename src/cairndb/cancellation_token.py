@@ -84,7 +84,12 @@ class CancelToken:
 
     def is_set(self) -> bool:
         """Whether it is cancelled."""
-        return self.reason is not None
+        if self._reasons:
+            return True
+        for each in self._ancestors:
+            if each._reasons:  # noqa: SLF001  its own class
+                return True
+        return has_come(self.deadline)
 
     def check(self) -> None:
         """Raise `Cancelled` if it is cancelled."""
