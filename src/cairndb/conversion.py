@@ -20,7 +20,8 @@ from msgspec import Raw
 from cairndb import codec
 from cairndb.codec import SET, SPLICE
 from cairndb.errors import SchemaError, ValidationError, pointer
-from cairndb.fold import PIECE_BYTES, Fold, encode_node
+from cairndb.fold import PIECE_BYTES, Fold
+from cairndb.fold_nodes import encode_node
 from cairndb.kinds import DictKind, ListKind, SetKind
 from cairndb.patch import decode_operations, operation
 from cairndb.schema_convert import Failure, call

@@ -1,9 +1,10 @@
 """The untyped state: folds a log without the application's types, and streams checkpoints.
 
 A node is opened only when a path goes through it; everything else stays encoded (`Raw`), as it was
-written. An open map is a `_Map` of its decoded keys, an open list a `_List`, and a set, which is an
-array in bytes, is opened by the ADD or DISCARD that names it as `_Elements`: by the bytes of its
-elements. So the state encodes in one call: open nodes are builtins to msgspec, the rest is copied.
+written. An open map is an `OpenMap` of its decoded keys, an open list an `OpenList`, and a set,
+which is an array in bytes, is opened by the ADD or DISCARD that names it as an `OpenSet`: by the
+bytes of its elements. So the state encodes in one call: open nodes are builtins to msgspec, the
+rest is copied.
 
 Rules. It applies what `patch.Tree` applies, to the same effect: `kind.encode(tree.root)` and
 `Fold.encode()` are the same bytes after every entry. Like there, all nodes are found before
@@ -17,19 +18,18 @@ DISCARD sets. What has grown beyond a piece has grown by those, or was written a
 
 from __future__ import annotations
 
-from collections import deque
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from msgspec import Raw
 
 from cairndb import codec
 from cairndb.codec import ADD, BARRIER, DELETE, DISCARD, MERGE, SET, SPLICE
+from cairndb.fold_nodes import OpenList, OpenMap, OpenSet, encode_node
+from cairndb.fold_pieces import Pieces
 from cairndb.kinds import DictKind, ListKind, RecordKind, SetKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from cairndb.codec import Operation
     from cairndb.kinds import Kind
@@ -37,64 +37,6 @@ if TYPE_CHECKING:
 PIECE_BYTES = 1 << 20
 
 Change = tuple["Callable[..., Any]", tuple[Any, ...]]
-
-
-class _Map(dict[Any, Any]):
-    """An open record or dict."""
-
-    __slots__ = ("is_dict",)
-
-    def __init__(self, items: dict[Any, Raw]) -> None:
-        super().__init__(items)
-        self.is_dict = False
-
-
-class _List(list[Any]):
-    """An open list."""
-
-    __slots__ = ()
-
-
-class _Elements:
-    """An open set: the bytes of its elements."""
-
-    __slots__ = ("elements",)
-
-    def __init__(self, elements: Iterable[Raw]) -> None:
-        self.elements = set(map(bytes, elements))
-
-    def __len__(self) -> int:
-        return len(self.elements)
-
-    def sorted(self) -> list[Raw]:
-        """Canonical order: that of the bytes."""
-        return [Raw(element) for element in sorted(self.elements)]
-
-
-def _hook(value: Any) -> Any:
-    if isinstance(value, _Elements):
-        return value.sorted()
-    raise TypeError(type(value).__name__)
-
-
-encode_node = msgspec.msgpack.Encoder(enc_hook=_hook).encode
-"""The canonical bytes of an open node, or of what holds some."""
-
-
-def encoded(node: Any) -> Raw:
-    """A node's bytes, or a value's."""
-    return node if type(node) is Raw else Raw(encode_node(node))
-
-
-def opened(node: Any) -> dict[Any, Any] | list[Any]:
-    """The nodes and values directly below, by key or by position; of a value, nothing."""
-    if isinstance(node, _Map | _List):
-        return node
-    if isinstance(node, _Elements):
-        return node.sorted()
-    if node is None or not codec.is_map(node):
-        return codec.open_list(node) if node is not None and codec.is_array(node) else {}
-    return codec.open_map(node)
 
 
 class Fold:
@@ -153,7 +95,7 @@ class Fold:
         Args:
             piece_bytes: how large an operation may get, but for single values that are larger.
         """
-        yield from _Pieces(piece_bytes).operations(self.root)
+        yield from Pieces(piece_bytes).operations(self.root)
 
 
 class _Finder:
@@ -176,11 +118,11 @@ class _Finder:
         if code == BARRIER:
             raise codec.barrier_error()
         node = self._find(path, is_set=code in {ADD, DISCARD})
-        if code == SPLICE and type(node) is _List:
+        if code == SPLICE and type(node) is OpenList:
             return self._splice(node, argument)
-        if code == MERGE and type(node) is _Map:
+        if code == MERGE and type(node) is OpenMap:
             return _merge(node, argument)
-        if code in {ADD, DISCARD} and type(node) is _Elements:
+        if code in {ADD, DISCARD} and type(node) is OpenSet:
             elements = [bytes(element) for element in codec.open_list(argument)]
             if len(set(elements)) != len(elements):
                 raise ValueError("an ADD or DISCARD has an element twice")
@@ -196,11 +138,11 @@ class _Finder:
         self.fold.root = node
         for depth, given in enumerate(path, 1):
             holder, step = node, given
-            if type(holder) is _Map:
+            if type(holder) is OpenMap:
                 step = _stored(holder, given)
                 if step not in holder:
                     raise ValueError(f"there is no key {given!r:.100}")
-            elif type(holder) is _List:
+            elif type(holder) is OpenList:
                 self._check_position(holder, step)
             else:
                 raise ValueError(f"a path leads through a set, by {given!r:.100}")
@@ -216,29 +158,29 @@ class _Finder:
             return value
         try:
             if codec.is_map(value):
-                return _Map(codec.open_map(value))
+                return OpenMap(codec.open_map(value))
             if codec.is_array(value):
                 parts = codec.open_list(value)
-                return _Elements(parts) if is_set else _List(parts)
+                return OpenSet(parts) if is_set else OpenList(parts)
         except RecursionError:
             raise ValueError("nested too deeply") from None
         raise ValueError("a path leads through a value")
 
-    def _check_position(self, node: _List, step: Any) -> None:
+    def _check_position(self, node: OpenList, step: Any) -> None:
         if type(step) is not int or not 0 <= step < len(node):
             raise ValueError(f"{step!r:.100} isn't a position in a list of {len(node)}")
         if id(node) in self.spliced:
             raise ValueError("an operation on a list's element after its splice")
 
     def _set(self, node: Any, step: Any, argument: Raw) -> Change:
-        if type(node) is _Map:
+        if type(node) is OpenMap:
             return _put, (node, _stored(node, step), _own(argument))
-        if type(node) is _List:
+        if type(node) is OpenList:
             self._check_position(node, step)
             return list.__setitem__, (node, step, _own(argument))
         raise ValueError(f"a SET of {step!r:.100} in a set")
 
-    def _splice(self, node: _List, argument: Raw) -> Change:
+    def _splice(self, node: OpenList, argument: Raw) -> Change:
         limit = self.spliced.get(id(node), len(node))
         start, count, encoded = codec.open_splice(argument, limit)
         self.spliced[id(node)] = start
@@ -246,7 +188,7 @@ class _Finder:
         return list.__setitem__, (node, slice(start, start + count), values)
 
 
-def _stored(node: _Map, step: Any) -> Any:
+def _stored(node: OpenMap, step: Any) -> Any:
     """The key that a step names, as it is stored; refuses one that is equal and not the same."""
     if type(step) is str:
         return step
@@ -265,25 +207,25 @@ def hashable(step: Any) -> Any:
     return tuple([hashable(part) for part in step]) if isinstance(step, list) else step
 
 
-def _put(node: _Map, key: Any, value: Raw) -> None:
+def _put(node: OpenMap, key: Any, value: Raw) -> None:
     if key not in node:
         node.is_dict = True  # a record has all its fields, always
     node[key] = value
 
 
 def _delete(node: Any, step: Any) -> Change:
-    key = _stored(node, step) if type(node) is _Map else None
-    if type(node) is not _Map or key not in node:
+    key = _stored(node, step) if type(node) is OpenMap else None
+    if type(node) is not OpenMap or key not in node:
         raise ValueError(f"a DELETE of {step!r:.100}, which isn't a key of a dict here")
     return _remove, (node, key)
 
 
-def _remove(node: _Map, key: Any) -> None:
+def _remove(node: OpenMap, key: Any) -> None:
     node.is_dict = True
     node.pop(key, None)
 
 
-def _merge(node: _Map, argument: Raw) -> Change:
+def _merge(node: OpenMap, argument: Raw) -> Change:
     items = codec.open_map(argument)
     if len(items) != codec.header_count(argument):
         raise ValueError("a MERGE has a key twice")
@@ -293,7 +235,7 @@ def _merge(node: _Map, argument: Raw) -> Change:
     return _update, (node, items)
 
 
-def _update(node: _Map, items: dict[Any, Raw]) -> None:
+def _update(node: OpenMap, items: dict[Any, Raw]) -> None:
     node.is_dict = True
     node.update(items)
 
@@ -312,80 +254,13 @@ def _open_large(data: Raw, kind: Kind, limit: int) -> Any:
         fields = codec.open_map(data)
         for name, field in kind.by_encode_name.items():
             fields[name] = _open_large(fields[name], field.kind, limit)
-        return _Map(fields)
+        return OpenMap(fields)
     if isinstance(kind, DictKind):
-        node = _Map(codec.open_map(data))
+        node = OpenMap(codec.open_map(data))
         node.is_dict = True
         for key, value in node.items():
             node[key] = _open_large(value, kind.value, limit)
         return node
     if isinstance(kind, ListKind):
-        return _List(_open_large(part, kind.item, limit) for part in codec.open_list(data))
-    return _Elements(codec.open_list(data)) if isinstance(kind, SetKind) else data
-
-
-class _Pieces:
-    """One pass over the state that cuts it into operations."""
-
-    def __init__(self, piece_bytes: int) -> None:
-        self.piece_bytes = piece_bytes
-        # Containers whose first piece has gone out, and how many elements were in it.
-        self.waiting: deque[tuple[tuple[Any, ...], Any, int]] = deque()
-
-    def operations(self, root: Any) -> Iterator[bytes]:
-        """The whole state: the root's first piece, then whatever is still waiting."""
-        yield encode_node((SET, (), self._first(root, ())[0]))
-        while self.waiting:
-            path, node, done = self.waiting.popleft()
-            parts = islice(_parts(node), done, None)
-            while taken := self._take(parts, path)[0]:
-                yield encode_node((_FILLS[type(node)], path, _filling(node, taken, done)))
-                done += len(taken)
-
-    def _first(self, value: Any, path: tuple[Any, ...]) -> tuple[Any, int]:
-        """What stands for a value in the operation that brings it, and its size in bytes."""
-        if type(value) is Raw:
-            return value, len(memoryview(value))
-        if type(value) is _Map and not value.is_dict:
-            taken, size = self._take(_parts(value), path, whole=True)
-        else:
-            taken, size = self._take(_parts(value), path)
-            if len(taken) < len(value):
-                self.waiting.append((path, value, len(taken)))
-        return _shape(value, taken), size
-
-    def _take(
-        self, parts: Iterator[tuple[Any, Any]], path: tuple[Any, ...], *, whole: bool = False
-    ) -> tuple[list[tuple[Any, Any]], int]:
-        """The next parts, until they fill a piece; at least one, so that it ends."""
-        taken: list[tuple[Any, Any]] = []
-        size = 0
-        while whole or size < self.piece_bytes:
-            step, value = next(parts, (None, None))
-            if value is None:
-                break
-            part, part_size = self._first(value, (*path, step))
-            taken.append((step, part))
-            size += part_size + (0 if type(step) is int else len(codec.encode(step)))
-        return taken, size
-
-
-_FILLS = {_Map: MERGE, _List: SPLICE, _Elements: ADD}
-
-
-def _parts(node: Any) -> Iterator[tuple[Any, Any]]:
-    """Step and value of each part of an open node, in the order of its bytes."""
-    if type(node) is _Map:
-        return iter(node.items())
-    return enumerate(node if type(node) is _List else node.sorted())
-
-
-def _shape(node: Any, taken: list[tuple[Any, Any]]) -> Any:
-    """Parts as the map or array that they are part of."""
-    return dict(taken) if type(node) is _Map else [part for _, part in taken]
-
-
-def _filling(node: Any, taken: list[tuple[Any, Any]], done: int) -> Any:
-    """The argument of the operation that brings more parts."""
-    shape = _shape(node, taken)
-    return [done, 0, shape] if type(node) is _List else shape
+        return OpenList(_open_large(part, kind.item, limit) for part in codec.open_list(data))
+    return OpenSet(codec.open_list(data)) if isinstance(kind, SetKind) else data

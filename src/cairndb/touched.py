@@ -24,7 +24,8 @@ from msgspec import Struct
 from cairndb import codec
 from cairndb.codec import MERGE, SPLICE
 from cairndb.difference import Difference, array_differences, differences
-from cairndb.fold import encoded, hashable, opened
+from cairndb.fold import hashable
+from cairndb.fold_nodes import encoded, opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

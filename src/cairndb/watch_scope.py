@@ -15,7 +15,8 @@ from msgspec import Raw
 from cairndb import codec, touched
 from cairndb.codec import MERGE, SET
 from cairndb.errors import ValidationError
-from cairndb.fold import Fold, hashable, opened
+from cairndb.fold import Fold, hashable
+from cairndb.fold_nodes import opened
 from cairndb.kinds import DictKind, RecordKind
 
 if TYPE_CHECKING:

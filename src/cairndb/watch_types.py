@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from cairndb import codec
 from cairndb.difference import Difference, array_differences, differences
 from cairndb.errors import UsageError, ValidationError
-from cairndb.fold import Fold, opened
+from cairndb.fold import Fold
+from cairndb.fold_nodes import opened
 from cairndb.kinds import AnyKind, DictKind, ListKind, RecordKind, UnionKind, reachable
 from cairndb.pattern import MANY, Exact
 from cairndb.watch_items import ValueChange
