@@ -16,6 +16,7 @@ from cairndb.patch import (
     DELETE,
     DISCARD,
     MERGE,
+    REQUEST,
     SET,
     SPLICE,
     Operation,
@@ -95,13 +96,25 @@ def random_dict_operation(
     return operation(SET, (*path, step), written(data, kind.value))
 
 
+def some_request(data: st.DataObject) -> list[Operation]:
+    """The request that an entry answers, if it does; it may be one that was answered before."""
+    if data.draw(st.booleans()):
+        return []
+    sequence = data.draw(st.integers(0, 3))
+    argument = [1, data.draw(st.integers(0, 2)), sequence, data.draw(st.integers(0, sequence)), b""]
+    return [operation(REQUEST, (), argument)]
+
+
 RANDOM = settings(suppress_health_check=list(HealthCheck), max_examples=examples(8))
 
 
 @RANDOM
 @given(st.data())
 def test_typed_and_untyped_folds_agree(data: st.DataObject) -> None:
-    """After every entry both folds have the same bytes, or both refused it and didn't change."""
+    """After every entry both folds have the same bytes and the same answered requests.
+
+    Or both have refused it, and didn't change.
+    """
     check_folds(data)
 
 
@@ -121,7 +134,8 @@ def check_folds(data: st.DataObject) -> None:
     for _ in range(8):
         if not entries:
             count = data.draw(st.integers(1, 3))
-            entries.append([random_operation(data, tree) for _ in range(count)])
+            made = [random_operation(data, tree) for _ in range(count)]
+            entries.append(made + some_request(data))
         operations = decode_entry(encode_entry(0, entries.pop())).operations
         try:
             tree.apply(tree.resolve(operations))
@@ -132,6 +146,7 @@ def check_folds(data: st.DataObject) -> None:
             fold.apply(operations)
         state = fold.encode()
         assert tree.kind.encode(tree.root) == state
+        assert list(tree.requests.operations()) == list(fold.requests.operations())
         assert tree.kind.encode(tree.kind.decode(state)) == state
     check_pieces(tree, fold, data.draw(st.sampled_from([1, 20, 200, 1 << 20])))
 
@@ -146,6 +161,8 @@ def check_pieces(tree: Tree, fold: Fold, piece_bytes: int) -> None:
         folded.apply([each])
     assert tree.kind.encode(loaded.root) == fold.encode()
     assert folded.encode() == fold.encode()
+    expected = list(fold.requests.operations())
+    assert list(loaded.requests.operations()) == list(folded.requests.operations()) == expected
 
 
 def test_checkpoint_meets_a_min_length() -> None:

@@ -43,6 +43,7 @@ touched patch fold difference
 schema
 kinds
 pattern notation reference
+requests
 record codec
 store appender adoption retirement retention
 recovery padding linking chain identity
@@ -57,6 +58,7 @@ PURE = {"errors", "frame", "codec", "record", "kinds", "schema", "patch", "fold"
     "pattern",
     "index",
     "reference",
+    "requests",
     "rules",
     "touched",
 }

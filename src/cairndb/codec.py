@@ -24,7 +24,7 @@ from msgspec import Raw
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-SET, DELETE, SPLICE, ADD, DISCARD, MERGE, BARRIER = range(7)
+SET, DELETE, SPLICE, ADD, DISCARD, MERGE, BARRIER, REQUEST, SESSION, EXPIRED = range(10)
 DEPTH_MAX = 100
 """How many steps below the root a value may reach, see `kinds_base`."""
 
@@ -33,7 +33,7 @@ class Operation(msgspec.Struct, array_like=True, forbid_unknown_fields=True, fro
     """One change, as it is stored.
 
     Args:
-        code: SET, DELETE, SPLICE, ADD, DISCARD, MERGE or BARRIER.
+        code: SET, DELETE, SPLICE, ADD, DISCARD, MERGE, BARRIER, REQUEST, SESSION or EXPIRED.
         path: the steps from the root.
         argument: encoded; what it is depends on the code.
 

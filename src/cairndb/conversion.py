@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from cairndb.schema_migrate import Step
 
 _LARGE = 2 * PIECE_BYTES
-"""What `Fold.operations` makes larger than this it couldn't cut."""
+"""What `Fold.pieces` makes larger than this it couldn't cut."""
 
 
 def convert(fold: Fold, change: Change, tree: Tree, step: Callable[[int], None]) -> list[bytes]:
@@ -50,7 +50,7 @@ def convert(fold: Fold, change: Change, tree: Tree, step: Callable[[int], None])
         step: told how many bytes of the new state have been loaded since it was told last.
 
     Returns:
-        The operations of the new state, for a checkpoint.
+        The operations of the new root, for a checkpoint.
 
     Raises:
         SchemaError: a migration failed, or leaves what isn't declared.
@@ -63,7 +63,7 @@ def convert(fold: Fold, change: Change, tree: Tree, step: Callable[[int], None])
             fold.root = _converted(change.plan, fold.root)
         except Failure as failure:
             raise ValueError(f"{pointer(failure.path)}: {failure.reason}") from failure
-    pieces = list(fold.operations())
+    pieces = list(fold.pieces())
     fold.root = None
     if all(len(piece) <= _LARGE for piece in pieces):
         judged = (_canonical(tree, piece, change.drop) for piece in pieces)
@@ -73,7 +73,7 @@ def convert(fold: Fold, change: Change, tree: Tree, step: Callable[[int], None])
     state = _joined(pieces)
     if change.steps:
         state = _judged(state, tree.kind, change.drop)
-    return _loaded(tree, Fold.of(state, tree.kind).operations(), step)
+    return _loaded(tree, Fold.of(state, tree.kind).pieces(), step)
 
 
 def _run(step: Step, fold: Fold) -> None:

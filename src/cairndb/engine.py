@@ -34,6 +34,7 @@ from cairndb.locks_async import TaskLock
 from cairndb.locks_gates import Mutex
 from cairndb.locks_interrupts import deferred_interrupts
 from cairndb.patch import decode_entry, encode_entry
+from cairndb.requests_stored import request_operation
 from cairndb.rules import judge
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from cairndb.errors import CairnError
     from cairndb.files import Directory
     from cairndb.patch import Call, Prepared, Tree
+    from cairndb.requests import Once
     from cairndb.rules import Changes, Rules
     from cairndb.store import Store
 
@@ -158,7 +160,7 @@ class Engine:
         changes.open(draft)
         return draft
 
-    def prepare(self, root: Any, call: Call | None) -> Change | None:
+    def prepare(self, root: Any, call: Call | None, once: Once | None) -> Change | None:
         """Steps 3 and 4 but for the room: what is to be written and applied; None for nothing."""
         changes: Changes | None = None
         if self.rules is not None:
@@ -167,16 +169,16 @@ class Engine:
         operations = drafts.collect(root)
         if not operations:
             return None
-        now = self.clock()
-        now = max(now, self.time)
+        if once is not None:
+            operations.append(request_operation(once))
+        now = max(self.clock(), self.time)
         entry = encode_entry(now, operations, call)
-        if self.meter.wants(self.applied_lsn, len(entry)):
-            # Processor time: what others do meanwhile, replay won't wait for.
-            started = time.thread_time()
-            prepared = self.tree.resolve(decode_entry(entry).operations)
+        wanted = self.meter.wants(self.applied_lsn, len(entry))
+        # Processor time: what others do meanwhile, replay won't wait for.
+        started = time.thread_time() if wanted else 0.0
+        prepared = self.tree.resolve(decode_entry(entry).operations)
+        if wanted:
             self.meter.add(len(entry), time.thread_time() - started)
-        else:
-            prepared = self.tree.resolve(decode_entry(entry).operations)
         return Change(entry, prepared, now, changes)
 
     def make_way(self, change: Change, deadline: float | None) -> None:

@@ -7,9 +7,10 @@ bytes of its elements. So the state encodes in one call: open nodes are builtins
 rest is copied.
 
 Rules. It applies what `patch.Tree` applies, to the same effect: `kind.encode(tree.root)` and
-`Fold.encode()` are the same bytes after every entry. Like there, all nodes are found before
-anything is changed, since paths address the state before the entry. It refuses, with ValueError,
-what no correct writer makes, whatever the schema; what only the schema could tell, it can't.
+`Fold.encode()` are the same bytes after every entry, and the tables of requests are the same. Like
+there, all nodes are found before anything is changed, since paths address the state before the
+entry. It refuses, with ValueError, what no correct writer makes, whatever the schema; what only the
+schema could tell, it can't.
 
 Bytes don't say whether a map is a record, which is whole or nothing, or a dict, which can come in
 pieces. An operation does: MERGE, DELETE and a SET of a new key name dicts, SPLICE lists, ADD and
@@ -23,10 +24,11 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Raw
 
 from cairndb import codec
-from cairndb.codec import ADD, BARRIER, DELETE, DISCARD, MERGE, SET, SPLICE
+from cairndb.codec import ADD, BARRIER, DELETE, DISCARD, MERGE, REQUEST, SET, SPLICE
 from cairndb.fold_nodes import OpenList, OpenMap, OpenSet, encode_node
 from cairndb.fold_pieces import Pieces
 from cairndb.kinds import DictKind, ListKind, RecordKind, SetKind
+from cairndb.requests_stored import StoredRequests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -44,10 +46,12 @@ class Fold:
 
     Attributes:
         root: the open or encoded root; None until the first entry.
+        requests: that were answered; a part of the state that no path leads to.
     """
 
     def __init__(self) -> None:
         self.root: Any = None
+        self.requests = StoredRequests()
 
     @classmethod
     def of(cls, state: bytes, kind: Kind, piece_bytes: int = PIECE_BYTES) -> Fold:
@@ -73,7 +77,12 @@ class Fold:
         """
         finder = _Finder(self)
         try:
-            changes = [finder.change(each) for each in operations]
+            changes = [
+                finder.change(each)
+                if each.code < REQUEST or each is not operations[-1]
+                else self.requests.change(each)
+                for each in operations
+            ]
         except RecursionError:
             raise ValueError("a path or a value is nested too deeply") from None
         if len(changes) > 1 and any(not each.path for each in operations if each.code == SET):
@@ -86,7 +95,16 @@ class Fold:
         return encode_node(self.root)
 
     def operations(self, piece_bytes: int = PIECE_BYTES) -> Iterator[bytes]:
-        """The state as encoded operations for a checkpoint, to be applied one at a time.
+        """All as encoded operations for a checkpoint, to be applied one at a time.
+
+        Args:
+            piece_bytes: as for `pieces`.
+        """
+        yield from self.pieces(piece_bytes)
+        yield from self.requests.operations()
+
+    def pieces(self, piece_bytes: int = PIECE_BYTES) -> Iterator[bytes]:
+        """The root as encoded operations: what `operations` gives but for the requests.
 
         The first sets the root, with every dict, list and set that is larger than a piece cut to
         its first piece; MERGE, SPLICE and ADD bring the rest, parents before children. (The first

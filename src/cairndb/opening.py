@@ -196,6 +196,9 @@ class _Fold:
         if self._keep:
             self.before.extend(fold.operations())
         self.after = convert(fold, self.change, self.tree, self._step)
+        # Whatever the schema, they were answered.
+        self.tree.requests = fold.requests
+        self.after.extend(fold.requests.operations())
 
     def _operations(self, source: Store | Reading | Still) -> Iterator[Operation]:
         for count, payload in source.checkpoint_frames():

@@ -11,6 +11,8 @@
     DISCARD  [element, ...]                  path names the set
     MERGE    map                             path names the dict: many keys, as SET would
     BARRIER  nonce                           alone, path (): the state is that of the checkpoint
+    REQUEST  see `requests_stored`           the last, path (): which request this answers, and how
+    SESSION, EXPIRED  see there              in checkpoints
 
 Rules. Every path of an entry addresses the state *before* the entry. So `Tree.resolve` finds all
 nodes and decodes all values first, and changes nothing; it refuses whatever `apply` couldn't do.
@@ -37,12 +39,23 @@ from msgspec import Raw
 from msgspec.structs import force_setattr
 
 from cairndb import codec
-from cairndb.codec import ADD, BARRIER, DELETE, DISCARD, MERGE, SET, SPLICE, Operation
+from cairndb.codec import (
+    ADD,
+    BARRIER,
+    DELETE,
+    DISCARD,
+    MERGE,
+    REQUEST,
+    SET,
+    SPLICE,
+    Operation,
+)
 from cairndb.errors import ValidationError
 from cairndb.fold import Fold
 from cairndb.frame_header import Moment  # noqa: TC001  msgspec resolves it at run time
 from cairndb.patch_lanes import lanes_of
 from cairndb.patch_resolver import Resolver, hashable
+from cairndb.requests_stored import StoredRequests
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -55,6 +68,7 @@ __all__ = [
     "DELETE",
     "DISCARD",
     "MERGE",
+    "REQUEST",
     "SET",
     "SPLICE",
     "Call",
@@ -107,7 +121,7 @@ def operation(code: int, path: Sequence[Any], argument: Any = codec.NIL) -> Oper
     """An operation as a writer makes it.
 
     Args:
-        code: SET, DELETE, SPLICE, ADD, DISCARD, MERGE or BARRIER.
+        code: SET, DELETE, SPLICE, ADD, DISCARD, MERGE or BARRIER; others come encoded.
         path: steps that bytes express (None, bool, int, float, str, bytes), or Raws of other keys.
         argument: encoded (bytes or Raw), or a list or dict of such parts.
     """
@@ -182,12 +196,14 @@ class Tree:
 
     Attributes:
         root: what views show; None until the first entry.
+        requests: that were answered; a part of the state that no path leads to.
         lanes: see `patch_lanes`.
     """
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
         self.root: Any = None
+        self.requests = StoredRequests()
         self.lanes = lanes_of(kind)
 
     def resolve(self, operations: Sequence[Operation]) -> Prepared:
@@ -211,8 +227,10 @@ class Tree:
             for each in operations:
                 path = each.path
                 if each.code != SET:
-                    break
-                if len(path) == 3:
+                    if each.code != REQUEST or each is not operations[-1]:
+                        break
+                    changes.append(self.requests.change(each))
+                elif len(path) == 3:
                     first, key, last = path
                     name, key_type, _, fields = self.lanes[first]
                     field, _, decode = fields[last]
@@ -242,6 +260,8 @@ class Tree:
             try:
                 if each.code == SET and not each.path:
                     changes.append((setattr, (self, "root", self.kind.decode(each.argument))))
+                elif each.code >= REQUEST and each is operations[-1]:
+                    changes.append(self.requests.change(each))
                 else:
                     changes.append(resolver.change(each))
             except ValidationError as error:
@@ -285,4 +305,4 @@ class Tree:
         fold.apply((first,))
         for each in rest:
             fold.apply((each,))
-        self.root = self.kind.decode(fold.encode())
+        self.root, self.requests = self.kind.decode(fold.encode()), fold.requests

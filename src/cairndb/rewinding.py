@@ -2,6 +2,9 @@
 
 Nothing is taken away. The LSNs go on; the state that was left becomes a checkpoint that is kept, so
 that a rewind can itself be undone by one to the LSN that it was made at.
+
+What requests were answered isn't gone back on: they were, and whoever asks again, since the answer
+got lost, is told what it was. What they did is undone, as by any later update.
 """
 
 from __future__ import annotations
@@ -59,7 +62,7 @@ def rewind(directory: Directory, to: At, step: Callable[[int], None]) -> tuple[i
             max(now_microseconds(), present.time),
             Call("rewind", [], {"to": lsn}),
             before=present.fold.operations(),
-            after=past.operations(),
+            after=[*past.pieces(), *present.fold.requests.operations()],
         )
         return lsn, store.applied_lsn
     finally:

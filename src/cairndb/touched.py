@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from cairndb import codec
-from cairndb.codec import MERGE, SPLICE
+from cairndb.codec import MERGE, REQUEST, SPLICE
 from cairndb.difference import Difference, array_differences, differences
 from cairndb.fold import hashable
 from cairndb.fold_nodes import encoded, opened
@@ -91,6 +91,8 @@ def _spots(operations: Iterable[Operation], pattern: Pattern) -> _Spot:
     """All that an entry touches, as far down as the pattern may mean something there."""
     root = _Spot()
     for each in operations:
+        if each.code == REQUEST:  # no path leads to what it changes
+            continue
         spot, walk = root, pattern.start
         for step in map(hashable, each.path):
             spot = spot.below.setdefault(step, _Spot())

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cairndb.engine import Engine
     from cairndb.locks_holders import Hold
     from cairndb.patch import Call
+    from cairndb.requests import Once
 
 R = TypeVar("R")
 
@@ -143,6 +144,7 @@ class EndedUpdate(Ended[R], eq=False):
     """An update that is over: see `Ended`."""
 
     _call: Call | None = None
+    _once: Once | None = None
     _held: Hold | None = None
     _root: Any = None
 
@@ -190,7 +192,7 @@ class Update(EndedUpdate[R], eq=False):
         try:
             if kind is None:
                 need_stack()
-                change = engine.prepare(self._root, self._call)
+                change = engine.prepare(self._root, self._call, self._once)
                 if change is not None:
                     engine.make_way(change, deadline_after(self._timeout))
                     # Whether what follows waits for the disk or not, it goes on to its end.

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from cairndb.engine import Change, Engine
     from cairndb.locks_holders import Hold, ViewHold
     from cairndb.patch import Call
+    from cairndb.requests import Once
 
 R = TypeVar("R")
 
@@ -107,6 +108,7 @@ class EndedUpdate(Struct, Generic[R], eq=False):
     _timeout: float | None
     durable: bool
     _call: Call | None = None
+    _once: Once | None = None
     _held: Hold | None = None
     _root: Any = None
     _change: Change | None = None
@@ -213,7 +215,7 @@ class AsyncUpdate(EndedUpdate[R], eq=False):
     async def _commit(self) -> None:
         """Steps 3 to 6."""
         engine = self._engine
-        change = engine.prepare(self._root, self._call)
+        change = engine.prepare(self._root, self._call, self._once)
         if change is None:
             self._seen_lsn = engine.applied_lsn
             return

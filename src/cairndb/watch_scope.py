@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Raw
 
 from cairndb import codec, touched
-from cairndb.codec import MERGE, SET
+from cairndb.codec import MERGE, REQUEST, SET
 from cairndb.errors import ValidationError
 from cairndb.fold import Fold, hashable
 from cairndb.fold_nodes import opened
@@ -88,6 +88,8 @@ class Scope:
 
     def _relevant(self, each: Operation) -> Operation | None:
         """An operation as far as it concerns what is kept; None if it doesn't."""
+        if each.code == REQUEST:
+            return None
         walk, node = self.pattern.start, self.fold.root
         for step in each.path:
             wanted = _wanted(walk)

@@ -13,8 +13,9 @@ from cairndb import codec
 from cairndb.cli import output, past, source, values
 from cairndb.cli.path_history import PathHistory
 from cairndb.cli.reading import Database  # noqa: TC001  Typer looks at it at run time
-from cairndb.patch import ADD, BARRIER, DELETE, DISCARD, MERGE, SET, SPLICE
+from cairndb.patch import ADD, BARRIER, DELETE, DISCARD, MERGE, REQUEST, SET, SPLICE
 from cairndb.pattern import Pattern
+from cairndb.requests_stored import answered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -151,7 +152,7 @@ def _show(lsn: int, entry: Entry, changes: list[Difference] | None) -> None:
     output.write(f"{lsn:>8}  {when}{call}")
     for change in changes or ():
         output.write(f"{'':10}{past.as_text(change)}")
-    for operation in entry.operations if changes is None else ():
+    for operation in _shown(entry) if changes is None else ():
         name = _NAMES[operation.code]
         path = values.path_text(operation.path)
         output.write(f"{'':10}{name:7} {path}{_argument_text(operation)}")
@@ -191,8 +192,13 @@ def entry_json(lsn: int, entry: Entry) -> dict[str, Any]:
         entry: what it changed.
     """
     shown = _heading(lsn, entry)
-    shown["operations"] = [_operation_json(operation) for operation in entry.operations]
+    shown["operations"] = [_operation_json(operation) for operation in _shown(entry)]
     return shown
+
+
+def _shown(entry: Entry) -> list[Operation]:
+    """What an entry does to the tree; which request it answers is told by `_heading`, if at all."""
+    return [operation for operation in entry.operations if operation.code != REQUEST]
 
 
 def _heading(lsn: int, entry: Entry) -> dict[str, Any]:
@@ -203,6 +209,13 @@ def _heading(lsn: int, entry: Entry) -> dict[str, Any]:
             "name": call.name,
             "args": values.to_json(call.args),
             "kwargs": values.to_json(call.kwargs),
+        }
+    if entry.operations and entry.operations[-1].code == REQUEST:
+        request, _ = answered(entry.operations[-1])
+        shown["request"] = {
+            "born": request.born,
+            "nonce": request.nonce,
+            "sequence": request.sequence,
         }
     return shown
 

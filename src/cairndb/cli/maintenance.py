@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from cairndb.cli.counted import CountedDirectory
     from cairndb.files import Directory
+    from cairndb.fold import Fold
     from cairndb.forgetting import Forgotten
     from cairndb.recovery import Reading
 
@@ -77,7 +78,7 @@ def _check_fold(directory: Directory, progress: source.Progress) -> str:
         fold, read = source.loaded(directory, newest.frames() if newest else (), progress, total)
         proven = ""
         if newest is not None:
-            since, read = _prove(files, held, fold.encode(), progress, read)
+            since, read = _prove(files, held, _content(fold), progress, read)
             proven = f"the checkpoint at LSN {newest.header.lsn} is what the log says"
             proven += "; " if since is None else f" since LSN {since}; "
             if since is None:
@@ -87,6 +88,11 @@ def _check_fold(directory: Directory, progress: source.Progress) -> str:
             read += len(piece.payload)
             progress(read, total)
     return f"{proven}the log folds up to LSN {end}"
+
+
+def _content(fold: Fold) -> bytes:
+    """All that a checkpoint is to have: the state, and the answered requests."""
+    return b"".join([fold.encode(), *fold.requests.operations()])
 
 
 def _hold(files: Files) -> list[Checkpoint]:
@@ -107,7 +113,7 @@ def _hold(files: Files) -> list[Checkpoint]:
 
 
 def _prove(
-    files: Files, held: list[Checkpoint], state: bytes, progress: source.Progress, read: int
+    files: Files, held: list[Checkpoint], content: bytes, progress: source.Progress, read: int
 ) -> tuple[int | None, int]:
     """Make the newest checkpoint again from what came before it.
 
@@ -129,7 +135,7 @@ def _prove(
         source.replay(directory, fold, piece)
         read += len(piece.payload)
         progress(read, total)
-    if fold.encode() != state:
+    if _content(fold) != content:
         reason = f"the log since LSN {chain.base.lsn} gives another state than this checkpoint"
         raise CorruptError(newest.path, 0, reason)
     return chain.base.lsn, read
