@@ -3,7 +3,8 @@
 Each class says who must act: the caller (`UsageError`, `ValidationError`, `SchemaError`,
 `ConstraintError`, `ReadOnlyError`, `StaleDraft`), the operator (`DatabaseLocked`, `FileLocked`,
 `DiskFull`, `CorruptError`), or whoever opens the database again (`DatabaseFailed`). An error about
-bytes names file, offset and reason.
+bytes names file, offset and reason. `OutcomeUnknown` and `ResultLost` are for the caller, too;
+`SessionExpired` is for the client's own part.
 """
 
 from __future__ import annotations
@@ -131,6 +132,22 @@ class DatabaseFailed(CairnError):  # noqa: N818  names the state of the database
     """A write or a sync of the log failed: this object is dead, open the database again.
 
     For an update under way it means that its outcome is unknown: the next open tells.
+    """
+
+
+class OutcomeUnknown(CairnError):  # noqa: N818  names what is known, not a fault
+    """A request may or may not have been executed, and won't be again: look at what is there."""
+
+
+class ResultLost(CairnError):  # noqa: N818  what became of the result
+    """A request was executed, once, and what it returned isn't kept: look at what is there."""
+
+
+class SessionExpired(CairnError):  # noqa: N818  a state of the session
+    """The database remembers nothing of a client's session: begin a new one.
+
+    What was sent for the first time hasn't been executed, and can be sent again under the new one.
+    Of what was sent before, and never answered, the outcome is unknown.
     """
 
 

@@ -19,10 +19,13 @@ import msgspec
 from msgspec import Raw, Struct
 
 from cairndb import calls, codec
-from cairndb.errors import CairnError, UsageError, ValidationError
+from cairndb.errors import CairnError, LockTimeout, UsageError, ValidationError
+from cairndb.locks_holders import WouldBlock
 from cairndb.notation import to_json
+from cairndb.requests import Once, RequestId
 from cairndb.service_access import Grant, require_admin, require_read, require_run
 from cairndb.service_methods import Form, Method, methods_of
+from cairndb.service_once import Answers, encoded_result
 from cairndb.service_paths import find, locate, put
 from cairndb.transaction import Update, View
 from cairndb.watch_items import position_text
@@ -52,6 +55,8 @@ class Request(Struct):
         protocol: by which it came, for logs and figures.
         peer: from where it came, for logs.
         reads: whether to refuse what would change anything.
+        once: which request of a client's session it is: an update is executed at most once for it,
+            and whoever asks again gets the answer that there was; None for nobody who may.
         expected: the position that the database must be at, or nothing happens; None for any.
         timeout: seconds to wait for a lock; 0 doesn't.
     """
@@ -64,6 +69,7 @@ class Request(Struct):
     protocol: str = ""
     peer: str = ""
     reads: bool = False
+    once: RequestId | None = None
     expected: Start | None = None
     timeout: float | None = None
 
@@ -73,7 +79,8 @@ class Answer(Struct):
 
     Args:
         position: nobody may see this before it is promised; None if nothing was looked at.
-        value: what the method returned, out of the tree; of `get` the encoded value.
+        value: what the method returned, out of the tree; of `get` the encoded value, as is what is
+            told again to a request of the form `msgpack`.
         error: why there is none.
     """
 
@@ -122,6 +129,11 @@ class Service:
         self.database = database
         self.engine = database._engine  # noqa: SLF001  a part of what is served
         self.methods = methods_of(root)
+        self.answers = Answers(self.engine)
+
+    def session(self) -> tuple[int, int]:
+        """What names a new session, for `RequestId`: its born and nonce. Nothing is written."""
+        return self.answers.session()
 
     def handle(self, request: Request) -> Answer:
         """Do what is asked for; the innermost `Handler`. It raises nothing that a method raises."""
@@ -205,13 +217,57 @@ class Service:
         return answer
 
     def _update(self, request: Request, write: Callable[[Any], Any]) -> Answer:
+        if request.once is not None:
+            return self._update_once(request, request.once, write)
+
+        def write_here(root: Any) -> Any:
+            self._expect(request, self.engine.position)
+            return write(root)
+
+        return self._commit(request, write_here, None)
+
+    def _update_once(
+        self, request: Request, identity: RequestId, write: Callable[[Any], Any]
+    ) -> Answer:
+        identity.check()
+        once, answers, is_new = Once(identity), self.answers, True
+
+        def write_if_new(root: Any) -> Any:
+            nonlocal is_new
+            is_new = False
+            found = answers.find(identity)
+            if found is not None:
+                return self._told_again(request, found)
+            is_new = True
+            self._expect(request, self.engine.position)
+            value = write(root)
+            once.result = encoded_result(value, request.target)
+            return value
+
+        with answers.alone(identity, request.timeout):
+            answer = self._commit(request, write_if_new, once)
+            impatient = request.timeout == 0 and isinstance(answer.error, LockTimeout | WouldBlock)
+            if is_new and not impatient and (answer.error or not once.written):
+                answers.keep(identity, answer.error or once.result)
+        return answer
+
+    def _told_again(self, request: Request, found: bytes) -> Any:
+        """A kept answer, as a protocol takes one."""
+        if request.form == "msgpack":
+            return Raw(found)
+        returns = self.method(request.target).returns if request.operation == "run" else Any
+        try:
+            return msgspec.msgpack.decode(found, type=returns)
+        except (ValueError, TypeError):  # not what is declared, or nothing that msgspec knows
+            return msgspec.msgpack.decode(found)
+
+    def _commit(self, request: Request, write: Callable[[Any], Any], once: Once | None) -> Answer:
         answer = Answer()
         engine = self.engine
         answer.position = engine.position
         try:
-            with Update[Any](engine, request.timeout, durable=False) as root:
+            with Update[Any](engine, request.timeout, durable=False, _once=once) as root:
                 answer.position = engine.position
-                self._expect(request, answer.position)
                 answer.value = write(root)
         except Exception as error:  # noqa: BLE001  the answer to who asks
             answer.error, answer.value = error, None

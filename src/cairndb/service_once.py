@@ -1,0 +1,159 @@
+"""Requests that are executed at most once, however often they arrive.
+
+What an update answered is in the state (`requests`), and comes there by the update itself. One that
+had no effect writes nothing, nor does one that raised: what they answered is kept here, in memory.
+That is enough. Who asks again after the process has ended never had an answer, so that to execute
+the request is right; and a first try that is still on its way then has lost its connection.
+
+Within the process both tables count: a request is looked up in them while the update lock is held,
+and while no other try of the same request is under way.
+
+An answer uses the request up, also if it is an error: whoever wants to try again what was answered
+asks by a new number.
+"""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from cairndb.errors import (
+    LockTimeout,
+    OutcomeUnknown,
+    ResultLost,
+    SessionExpired,
+    UsageError,
+)
+from cairndb.locks_gates import Mutex, closed_gate, deadline_after, open_gate, wait_at
+from cairndb.requests import NONCE_MAX, Fate, Requests
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterator
+
+    from cairndb.engine import Engine
+    from cairndb.requests import RequestId
+
+_ERROR_BYTES: Final = 4096  # what an exception is taken for
+
+
+def _size_of(result: bytes | Exception) -> int:
+    return len(result) if isinstance(result, bytes) else _ERROR_BYTES
+
+
+class Answers:
+    """What requests were answered.
+
+    Args:
+        engine: of the database.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        # Set once:
+        self._engine = engine
+        self._mutex = Mutex()
+        # Guarded by the mutex: answers of updates that wrote nothing.
+        self._unwritten: Requests[bytes | Exception] = Requests(_size_of)
+        # By session and sequence: what others wait at. Each change of it is one call of C.
+        self._running: dict[tuple[tuple[int, int], int], threading.Lock] = {}
+
+    def session(self) -> tuple[int, int]:
+        """A new session: its born and nonce, see `requests`. Nothing is written."""
+        return self._engine.applied_lsn, secrets.randbelow(NONCE_MAX + 1)
+
+    @contextmanager
+    def alone(self, request: RequestId, timeout: float | None) -> Iterator[None]:
+        """A block while which no other try of a request is in such a block.
+
+        Args:
+            request: which.
+            timeout: seconds to wait for another; None waits for ever.
+
+        Raises:
+            LockTimeout: another has taken longer.
+        """
+        key, gate, until = (request.session, request.sequence), closed_gate(), None
+        while (other := self._running.setdefault(key, gate)) is not gate:
+            until = until or deadline_after(timeout)
+            if not wait_at(other, until):
+                raise LockTimeout("an earlier try of this request is still running: ask again")
+            open_gate(other)  # for whoever else waits there
+        try:
+            yield
+        finally:
+            del self._running[key]
+            open_gate(gate)
+
+    def find(self, request: RequestId) -> bytes | None:
+        """The answer that a request has had, encoded; None if it is to be executed.
+
+        Args:
+            request: which; the update lock is held, in `alone`.
+
+        Raises:
+            OutcomeUnknown: it may have been executed.
+            SessionExpired: nothing is known of its session.
+            ResultLost: it was executed, and what it returned isn't kept.
+            Exception: what it was answered with, if it wasn't executed.
+        """
+        stored = self._engine.tree.requests
+        with self._mutex:
+            fates = stored.fate(request), self._unwritten.fate(request)
+            result: bytes | Exception | None = None
+            if Fate.ANSWERED in fates:
+                tables: list[Requests[Any]] = [stored, self._unwritten]
+                result = tables[fates.index(Fate.ANSWERED)].result(request)
+        if isinstance(result, Exception):
+            raise result
+        if Fate.ANSWERED in fates:
+            if result is None:
+                raise ResultLost(
+                    "this request was executed, once, and what it returned was too long to be "
+                    "kept: read what it has done"
+                )
+            return result
+        if Fate.FORGOTTEN in fates:
+            raise OutcomeUnknown(
+                "this request may have been executed: that is forgotten, since its session has "
+                "had too many others since, or has said that it has the answer. It isn't executed "
+                "again: read what is there"
+            )
+        if Fate.EXPIRED in fates or request.born > self._engine.applied_lsn:
+            raise SessionExpired(
+                "nothing is known of this session, and there may have been one: begin a new one. "
+                "What has been asked for in this one, and not been answered, may have been executed"
+            )
+        return None
+
+    def keep(self, request: RequestId, result: bytes | Exception) -> None:
+        """Keep the answer of a request that wrote nothing.
+
+        Args:
+            request: which; in `alone`.
+            result: what it returned, encoded, or what it raised.
+        """
+        with self._mutex:
+            if self._unwritten.fate(request) is Fate.NEW:
+                self._unwritten.add(request, result)
+
+
+def encoded_result(value: Any, name: str) -> bytes:
+    """What an update returns, as it is kept.
+
+    Args:
+        value: out of the tree.
+        name: of the method, for the message.
+
+    Raises:
+        UsageError: it has a type that can't be encoded.
+    """
+    try:
+        return msgspec.msgpack.encode(value)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise UsageError(
+            f"{name} returns what can't be kept, to be given again if the answer gets lost: "
+            f"{error}. Return plain data, or records"
+        ) from error
