@@ -1,0 +1,189 @@
+"""The commands in the bytes that a connection brings, whole or in pieces.
+
+hiredis reads them: a command is an array of texts. What it would do for whoever sends anything is
+bounded here:
+
+- An array's elements are announced, and hiredis makes room for as many at once. So no announcement
+  of five digits reaches it: one that comes where an array may begin is refused, while the same
+  bytes inside of a text are passed on.
+- An unfinished command may be as long as `bytes_max`, and what it takes to announce its arguments.
+
+A connection whose first byte begins no array is somebody with netcat: it is read by lines, split as
+a shell would, all its life. After an error it is at its end, as are all after one in the protocol.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Final
+
+import hiredis
+from msgspec import Struct
+
+_ANNOUNCED: Final = re.compile(rb"[*>|][0-9]{5}")
+_ANNOUNCED_IN_PART: Final = re.compile(rb"[*>|][0-9]{0,4}\Z")
+_ANNOUNCEMENT_BYTES: Final = 32  # `$` and a length, and what ends both lines
+_LINE_BYTES_MAX: Final = 1 << 16
+
+
+class ProtocolError(Exception):
+    """Bytes that are no command. There is no way to tell where the next one begins."""
+
+
+class Bounds(Struct, frozen=True):
+    """How large a command may be.
+
+    Args:
+        arguments: its name included; at most 9,999.
+        bytes: of all of them.
+    """
+
+    arguments: int
+    bytes: int
+
+
+class Commands:
+    """The commands of one connection: bytes are fed, and commands taken until there is none.
+
+    Args:
+        bounds: how large each may be; may be changed between two commands.
+    """
+
+    __slots__ = (
+        "_at",
+        "_chunk_bytes",
+        "_held",
+        "_later",
+        "_line",
+        "_reader",
+        "_unfinished_bytes",
+        "bounds",
+        "by_lines",
+    )
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.bounds = bounds
+        self._reader = hiredis.Reader()
+        self._chunk_bytes = 0
+        # Fed since a command was whole, without the rest of what had its end.
+        self._unfinished_bytes = 0
+        # What could be the beginning of a long announcement, and follows all that was fed.
+        self._held = b""
+        # Bytes whose part from `_at` on is yet to be fed, which begins with an announcement.
+        self._later = b""
+        self._at = 0
+        self._line = bytearray()
+        self.by_lines: bool | None = None
+        """Whether lines are read; None before the first byte."""
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes; only when `take` has given all commands that there were."""
+        if self.by_lines is not False and self._is_by_lines(data):
+            self._line += data
+            return
+        self._chunk_bytes = len(data)
+        self._unfinished_bytes += self._chunk_bytes
+        if self._held:
+            data, self._held = self._held + data, b""
+        # Nearly all that comes ends with a command.
+        if data[-1:] != b"\n":
+            held = _ANNOUNCED_IN_PART.search(data)
+            if held is not None:
+                data, self._held = data[: held.start()], held.group()
+        if self._later:
+            self._later += data
+            return
+        announced = _ANNOUNCED.search(data)
+        if announced is not None:
+            self._later, self._at = data, announced.start()
+            data = data[: self._at]
+        self._reader.feed(data)
+
+    def _is_by_lines(self, data: bytes) -> bool:
+        if self.by_lines is None and data:
+            self.by_lines = data[:1] != b"*"
+        return self.by_lines is not False
+
+    def take(self) -> list[bytes] | None:
+        """The next command; None if there is no whole one yet.
+
+        Raises:
+            ProtocolError: nothing that follows can be read.
+        """
+        if self.by_lines:
+            return self._take_line()
+        while True:
+            try:
+                command = self._reader.gets()
+            except Exception as error:  # noqa: BLE001
+                # Of the library, or of Python, for what can't be the key of a map.
+                raise ProtocolError(f"Protocol error: {error}") from None
+            if command is False:
+                if self._later:
+                    self._feed_more()
+                    continue
+                if self._unfinished_bytes > self._unfinished_bytes_max():
+                    raise self._too_long()
+                return None
+            if command:
+                return self._checked(command)
+            if command is not None and command != []:
+                raise ProtocolError("Protocol error: a command is an array of texts")
+            self._unfinished_bytes = 0  # an empty array is nothing, as for Redis
+
+    def _feed_more(self) -> None:
+        if not self._reader.has_data():
+            # hiredis is at the beginning of something, so this is an announcement.
+            raise self._too_many()
+        following = _ANNOUNCED.search(self._later, self._at + 1)
+        end = len(self._later) if following is None else following.start()
+        self._reader.feed(self._later[self._at : end])
+        if following is None:
+            self._later, self._at = b"", 0
+        else:
+            self._at = end
+
+    def _checked(self, command: object) -> list[bytes]:
+        if type(command) is not list or set(map(type, command)) != {bytes}:
+            raise ProtocolError("Protocol error: a command is an array of texts")
+        bounds = self.bounds
+        if len(command) > bounds.arguments:
+            raise self._too_many()
+        may_be_too_long = self._unfinished_bytes + self._chunk_bytes > bounds.bytes
+        if may_be_too_long and sum(map(len, command)) > bounds.bytes:
+            raise self._too_long()
+        self._unfinished_bytes = 0
+        return command
+
+    def _unfinished_bytes_max(self) -> int:
+        return self.bounds.bytes + _ANNOUNCEMENT_BYTES * (self.bounds.arguments + 1)
+
+    def _too_many(self) -> ProtocolError:
+        return ProtocolError(
+            f"Protocol error: a command has at most {self.bounds.arguments:,} arguments here"
+        )
+
+    def _too_long(self) -> ProtocolError:
+        return ProtocolError(
+            f"Protocol error: a command has at most {self.bounds.bytes:,} bytes here"
+        )
+
+    def _take_line(self) -> list[bytes] | None:
+        while True:
+            line_bytes_max = min(self.bounds.bytes, _LINE_BYTES_MAX)
+            end = self._line.find(b"\n", 0, line_bytes_max + 1)
+            if end < 0:
+                if len(self._line) > line_bytes_max:
+                    raise ProtocolError(f"a line has at most {line_bytes_max:,} bytes here")
+                return None
+            line = bytes(self._line[:end]).decode(errors="surrogateescape")
+            del self._line[: end + 1]
+            try:
+                words = shlex.split(line)
+            except ValueError as error:
+                raise ProtocolError(f"this line can't be split into arguments: {error}") from None
+            if len(words) > self.bounds.arguments:
+                raise self._too_many()
+            if words:
+                return [word.encode(errors="surrogateescape") for word in words]
