@@ -29,6 +29,8 @@ from cairndb.service_once import Answers, encoded_result
 from cairndb.service_paths import find, locate, put
 from cairndb.transaction import Update, View
 from cairndb.watch_items import position_text
+from cairndb.watch_start import watch_own
+from cairndb.watch_tasks import AsyncWatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from cairndb.database import Database
     from cairndb.kinds import Kind
     from cairndb.watch_items import Start
+    from cairndb.watch_start import Wish
 
 
 class Conflict(CairnError):  # noqa: N818  names the state of the database
@@ -128,6 +131,7 @@ class Service:
     def __init__(self, database: Database[Any], root: Any) -> None:
         self.database = database
         self.engine = database._engine  # noqa: SLF001  a part of what is served
+        self.hub = database._hub  # noqa: SLF001  as above
         self.methods = methods_of(root)
         self.answers = Answers(self.engine)
 
@@ -156,6 +160,19 @@ class Service:
             known = ", ".join(sorted(self.methods)) or "no methods at all"
             raise UsageError(f"there is no method {name!r:.100} here; there are: {known}")
         return method
+
+    def watch(self, wish: Wish) -> AsyncWatch:
+        """The changes under a pattern, with values that look as they are stored, see `notation`.
+
+        Args:
+            wish: what is asked for; its timeout is for whoever iterates.
+
+        Raises:
+            UsageError: it can't be meant.
+        """
+        self.engine.check_usable()
+        wish.check()
+        return AsyncWatch(lambda: watch_own(self.hub, wish, typed=False), wish.timeout)
 
     def _run(self, request: Request) -> Answer:
         method = self.method(request.target)

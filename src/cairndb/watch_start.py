@@ -50,16 +50,23 @@ class Wish(Struct, frozen=True):
             )
 
 
-def watch_own(hub: Hub, wish: Wish) -> Watch:
+def watch_own(hub: Hub, wish: Wish, *, typed: bool = True) -> Watch:
     """Watch a database that is open for writing in this process.
+
+    Args:
+        hub: of the database.
+        wish: what is asked for.
+        typed: whether values are of their declared types; else they look as they are stored.
 
     Raises:
         Compacted, UnknownPosition: `since` isn't in the log any more, or never was.
     """
     wish.check()
     engine, pattern = hub.engine, Pattern.parse(wish.pattern)
-    reading = Typed(engine.tree.kind)
-    reading.check(pattern)
+    declared = Typed(engine.tree.kind)
+    declared.check(pattern)
+    reading: Reading = declared if typed else Untyped()
+    kind = engine.tree.kind if typed else None
     start = None if wish.since is None else parse_position(wish.since)
     source = OwnSource(hub)
     try:
@@ -72,9 +79,10 @@ def watch_own(hub: Hub, wish: Wish) -> Watch:
         if position is None:
             assert start is not None
             position = source.begin(start)
-            _check_schemas(source.headers, engine.tree.kind, start.lsn, source.directory)
+            if kind is not None:
+                _check_schemas(source.headers, kind, start.lsn, source.directory)
             state = _then(source.directory, start.lsn)
-        return _made(source, pattern, reading, position, state, wish, engine.tree.kind)
+        return _made(source, pattern, reading, position, state, wish, kind)
     except BaseException:
         source.close()
         raise

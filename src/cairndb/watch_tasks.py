@@ -38,6 +38,7 @@ class _Pump:
         self._mutex = Mutex()
         # Written by the thread:
         self.watch: Watch | None = None
+        self.begun: str | None = None
         self.error: BaseException | None = None
         # Guarded by the mutex:
         self._items: deque[Change] = deque()
@@ -94,7 +95,9 @@ class _Pump:
             return None
         try:
             if self.watch is None:
-                self.watch = self._begin()
+                watch = self._begin()
+                self.begun = watch.position
+                self.watch = watch
             seconds = self.watch.listen(self._background.poke)
             behind = True
             while behind and not self.stopped:
@@ -139,8 +142,8 @@ class AsyncWatch:
 
     @property
     def position(self) -> str | None:
-        """After the last item, to go on from as `since`; None before the first."""
-        return self._position
+        """After the last item, to go on from as `since`; None before the watch has begun."""
+        return self._position or self._pump.begun
 
     def __aiter__(self) -> Self:
         return self

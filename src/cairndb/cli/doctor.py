@@ -10,9 +10,10 @@ import msgspec
 from typer import Option
 
 from cairndb import files
-from cairndb.cli import history, output, source, values
+from cairndb.cli import output, source, values
 from cairndb.cli.reading import Database  # noqa: TC001  Typer looks at it at run time
 from cairndb.diagnosis import BROKEN, Choice, Diagnosis, Examined, examine
+from cairndb.patch_json import entry_json
 from cairndb.salvage import Range, Salvaged, salvage
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def _lost_file(path: Path | None) -> Iterator[Callable[[Iterator[Lost]], None] |
                 for each in lost:
                     shown: dict[str, Any] = {"lsn": each.lsn, "error": "it can't be decoded"}
                     if each.entry is not None:
-                        shown = history.entry_json(each.lsn, each.entry)
+                        shown = entry_json(each.lsn, each.entry)
                     line = values.dumps(shown | {"file": each.file}, indent=None).encode() + b"\n"
                     file.write(offset, line)
                     offset += len(line)

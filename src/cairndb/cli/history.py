@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
@@ -13,9 +12,15 @@ from cairndb import codec
 from cairndb.cli import output, past, source, values
 from cairndb.cli.path_history import PathHistory
 from cairndb.cli.reading import Database  # noqa: TC001  Typer looks at it at run time
-from cairndb.patch import ADD, BARRIER, DELETE, DISCARD, MERGE, REQUEST, SET, SPLICE
+from cairndb.patch import ADD, BARRIER, DELETE, DISCARD, SPLICE
+from cairndb.patch_json import (
+    OPERATION_NAMES,
+    entry_json,
+    heading_json,
+    moment_of,
+    operations_of,
+)
 from cairndb.pattern import Pattern
-from cairndb.requests_stored import answered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,15 +29,6 @@ if TYPE_CHECKING:
     from cairndb.difference import Difference
     from cairndb.patch import Call, Entry, Operation
 
-_NAMES = {
-    SET: "set",
-    DELETE: "delete",
-    SPLICE: "splice",
-    ADD: "add",
-    DISCARD: "discard",
-    MERGE: "merge",
-    BARRIER: "barrier",
-}
 _BRIEF = 80
 _LOOK_SECONDS = 0.5
 
@@ -142,18 +138,14 @@ def _first_or_last(updates: _Updates, since: int | None, limit: int | None) -> I
     return (update for _, update in zip(range(limit), updates.more(), strict=False))
 
 
-def _moment(entry: Entry) -> datetime:
-    return datetime.fromtimestamp(entry.time / 1e6, UTC)
-
-
 def _show(lsn: int, entry: Entry, changes: list[Difference] | None) -> None:
-    when = f"{_moment(entry).astimezone():%Y-%m-%d %H:%M:%S.%f}"[:-3]
+    when = f"{moment_of(entry).astimezone():%Y-%m-%d %H:%M:%S.%f}"[:-3]
     call = f"  {_call_text(entry.call)}" if entry.call else ""
     output.write(f"{lsn:>8}  {when}{call}")
     for change in changes or ():
         output.write(f"{'':10}{past.as_text(change)}")
-    for operation in _shown(entry) if changes is None else ():
-        name = _NAMES[operation.code]
+    for operation in operations_of(entry) if changes is None else ():
+        name = OPERATION_NAMES[operation.code]
         path = values.path_text(operation.path)
         output.write(f"{'':10}{name:7} {path}{_argument_text(operation)}")
 
@@ -180,54 +172,5 @@ def _show_json(lsn: int, entry: Entry, changes: list[Difference] | None) -> None
     if changes is None:
         shown = entry_json(lsn, entry)
     else:
-        shown = _heading(lsn, entry) | {"changes": [past.as_json(each) for each in changes]}
+        shown = heading_json(lsn, entry) | {"changes": [past.as_json(each) for each in changes]}
     output.write_json(shown, compact=True)
-
-
-def entry_json(lsn: int, entry: Entry) -> dict[str, Any]:
-    """An update as `--json` shows it.
-
-    Args:
-        lsn: its number.
-        entry: what it changed.
-    """
-    shown = _heading(lsn, entry)
-    shown["operations"] = [_operation_json(operation) for operation in _shown(entry)]
-    return shown
-
-
-def _shown(entry: Entry) -> list[Operation]:
-    """What an entry does to the tree; which request it answers is told by `_heading`, if at all."""
-    return [operation for operation in entry.operations if operation.code != REQUEST]
-
-
-def _heading(lsn: int, entry: Entry) -> dict[str, Any]:
-    shown: dict[str, Any] = {"lsn": lsn, "time": _moment(entry).isoformat()}
-    if entry.call:
-        call = entry.call
-        shown["call"] = {
-            "name": call.name,
-            "args": values.to_json(call.args),
-            "kwargs": values.to_json(call.kwargs),
-        }
-    if entry.operations and entry.operations[-1].code == REQUEST:
-        request, _ = answered(entry.operations[-1])
-        shown["request"] = {
-            "born": request.born,
-            "nonce": request.nonce,
-            "sequence": request.sequence,
-        }
-    return shown
-
-
-def _operation_json(operation: Operation) -> dict[str, Any]:
-    shown = {"do": _NAMES[operation.code], "path": values.path_text(operation.path)}
-    argument = values.to_json(codec.decode(operation.argument))
-    if operation.code == SPLICE:
-        start, deleted, inserted = argument
-        return shown | {"start": start, "deleted": deleted, "inserted": inserted}
-    if operation.code in {DELETE, BARRIER}:
-        return shown
-    if operation.code in {ADD, DISCARD}:
-        return shown | {"elements": argument}
-    return shown | {"items" if operation.code == MERGE else "value": argument}

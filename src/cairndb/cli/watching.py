@@ -9,6 +9,7 @@ from typer import Argument, Option
 
 from cairndb.cli import output, source, values
 from cairndb.cli.reading import Database  # noqa: TC001  Typer looks at it at run time
+from cairndb.watch_json import item_json
 from cairndb.watch_start import Wish, watch_untyped
 
 if TYPE_CHECKING:
@@ -92,20 +93,4 @@ def _brief(value: Any) -> str:
 
 
 def _show_json(item: Change) -> None:
-    shown: dict[str, Any] = {"kind": item.kind, "lsn": item.lsn, "position": item.position}
-    if item.time:
-        shown["time"] = item.time.isoformat()
-    if item.call:
-        shown["call"] = item.call
-    if item.kind != "bookmark":
-        shown["changes"] = [_change_json(change) for change in item.changes]
-    output.write_json(shown, compact=True)
-
-
-def _change_json(change: ValueChange) -> dict[str, Any]:
-    shown: dict[str, Any] = {"path": change.pointer}
-    if change.kind != "added":
-        shown["before"] = values.to_json(change.before)
-    if change.kind != "removed":
-        shown["after"] = values.to_json(change.after)
-    return shown
+    output.write_json(item_json(item), compact=True)
