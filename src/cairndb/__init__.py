@@ -7,6 +7,8 @@
 Start with `open`, `Record` and the README.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from cairndb.database import Database
 from cairndb.draft import plain
 from cairndb.errors import (
@@ -71,3 +73,19 @@ __all__ = [
     "query",
     "update",
 ]
+
+if TYPE_CHECKING:
+    from cairndb.server.http import asgi as asgi
+
+
+def __getattr__(name: str) -> Any:
+    # Not imported before it is asked for: it takes ten times as long as all of the above, and needs
+    # libraries of the extra.
+    if name == "asgi":
+        try:
+            from cairndb.server.http import asgi  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            message = f'{error.name} is missing: pip install "cairndb[server]"'
+            raise ModuleNotFoundError(message, name=error.name) from error
+        return asgi
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
