@@ -85,7 +85,8 @@ def __getattr__(name: str) -> Any:
         try:
             from cairndb.server.http import asgi  # noqa: PLC0415
         except ModuleNotFoundError as error:
-            message = f'{error.name} is missing: pip install "cairndb[server]"'
+            library = str(error.name).partition(".")[0]
+            message = f'{library} is missing: pip install "cairndb[server]"'
             raise ModuleNotFoundError(message, name=error.name) from error
         return asgi
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

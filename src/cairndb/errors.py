@@ -2,9 +2,9 @@
 
 Each class says who must act: the caller (`UsageError`, `ValidationError`, `SchemaError`,
 `ConstraintError`, `ReadOnlyError`, `StaleDraft`), the operator (`DatabaseLocked`, `FileLocked`,
-`DiskFull`, `CorruptError`), or whoever opens the database again (`DatabaseFailed`). An error about
-bytes names file, offset and reason. `OutcomeUnknown` and `ResultLost` are for the caller, too;
-`SessionExpired` is for the client's own part.
+`DiskFull`, `MemoryWatermark`, `CorruptError`), or whoever opens the database again
+(`DatabaseFailed`). An error about bytes names file, offset and reason. `OutcomeUnknown` and
+`ResultLost` are for the caller, too; `SessionExpired` is for the client's own part.
 """
 
 from __future__ import annotations
@@ -126,6 +126,10 @@ class FileLocked(CairnError):  # noqa: N818  names the state of the file
 
 class DiskFull(CairnError):  # noqa: N818  names the state of the disk
     """No room for the update; nothing has happened, and it can be tried again with more room."""
+
+
+class MemoryWatermark(CairnError):  # noqa: N818  names the state of the machine
+    """A daemon has too little memory left for updates; nothing has happened, and reads go on."""
 
 
 class DatabaseFailed(CairnError):  # noqa: N818  names the state of the database

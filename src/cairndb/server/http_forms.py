@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 import mimeparse
 import msgspec
 
+from cairndb import codec
 from cairndb.errors import UsageError
+from cairndb.notation import to_json
 from cairndb.server.http_problems import Refusal
 from cairndb.watch_items import Start, parse_position, position_text
 
@@ -88,14 +90,17 @@ def given_form(content_type: str | None, encoding: str | None) -> Form:
 
 
 def encoded(value: Any, form: Form) -> bytes:
-    """A value out of the tree in a form.
+    """A value out of the tree in a form; as JSON what JSON hasn't is as `notation` writes it.
 
     Raises:
-        TypeError, ValueError: it can't be written so.
+        TypeError, ValueError: it can't be written at all.
     """
-    if form == "json":
+    if form == "msgpack":
+        return codec.encode(value)
+    try:
         return msgspec.json.encode(value)
-    return msgspec.msgpack.encode(value)
+    except TypeError:  # keys that aren't texts
+        return msgspec.json.encode(to_json(codec.decode(codec.encode(value))))
 
 
 def entity_tag(position: Position, form: Form) -> str:

@@ -17,12 +17,10 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from prometheus_client import Counter, Histogram
 from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.responses import Response
 
 from cairndb.server.http_problems import Refusal, logger, problem_response
-from cairndb.server.metrics import BUCKETS
 
 if TYPE_CHECKING:
     from starlette.exceptions import HTTPException
@@ -45,17 +43,6 @@ class Guard:
     def __init__(self, app: ASGIApp, site: Site) -> None:
         self._app = app
         self._site = site
-        registry = site.metrics.registry
-        self._responses = Counter(
-            "cairndb_http_responses", "Responses.", ["route", "status"], registry=registry
-        )
-        self._seconds = Histogram(
-            "cairndb_http_response_seconds",
-            "Time to a response's first byte, the disk included.",
-            ["route"],
-            buckets=BUCKETS,
-            registry=registry,
-        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See `Guard`."""
@@ -96,13 +83,18 @@ class Guard:
             raise Refusal("foreign-origin", f"pages of {origin!r:.100} may only read here")
 
     def note(self, scope: Scope, status: int, seconds: float) -> None:
-        """Count a response."""
+        """Count a response.
+
+        Args:
+            scope: of the request.
+            status: of the response.
+            seconds: until its first byte.
+        """
         route = str(scope["path"]).removeprefix(scope.get("root_path", ""))
         route = route.strip("/").partition("/")[0]
         if route not in _ROUTES:
             route = "other"
-        self._responses.labels(route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        self._site.metrics.note_response(route, status, seconds)
 
 
 class _TooSlow(Exception):  # noqa: N818  what the client is
@@ -141,7 +133,7 @@ class _Exchange:
 def _name(host: str) -> str:
     """A host without its port."""
     name, _, port = host.rpartition(":")
-    return name if name and port.isdecimal() else host
+    return (name if name and port.isdecimal() else host).lower()
 
 
 def _is_same(origin: str, host: str) -> bool:

@@ -188,7 +188,8 @@ class _Events(StreamingResponse):
                 async for text in texts:
                     yield text
         except CairnError as error:
-            problem = dumps(described(error, kind_of(error), self._instance))
+            told = self._site.judged(error)
+            problem = dumps(described(told, kind_of(told), self._instance))
             yield f"event: problem\ndata: {problem}\n\n"
 
     async def _texts(self) -> AsyncGenerator[str]:

@@ -26,7 +26,6 @@ from cairndb.server.http_forms import (
 from cairndb.server.http_problems import (
     POSITION_HEADER,
     Refusal,
-    logger,
     problem_response,
 )
 from cairndb.service import Request
@@ -74,8 +73,8 @@ class Operations:
         done = "It has been done." if method.mode == "update" else ""
         try:
             content = encoded(answer.value, form)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise self._unshowable(error, form, done) from None
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise Refusal("unshowable", f"{done} {error}".strip()) from None
         site.check_size(content, done)
         return _response(content, media_type, answer.position)
 
@@ -92,8 +91,6 @@ class Operations:
             # Whoever knows this position has seen it promised.
             return _response(b"", None, position, form, status=304)
         answer = await site.perform(request)
-        if isinstance(answer.error, TypeError | ValueError | RecursionError):
-            raise self._unshowable(answer.error, form, "")
         if answer.error is not None:
             return self._failed(http, request, answer)
         site.check_size(answer.value, "")
@@ -145,13 +142,6 @@ class Operations:
             http.url.path,
             in_method=request.operation == "run" and answer.position is not None,
             position=answer.position,
-        )
-
-    def _unshowable(self, error: Exception, form: Form, consequence: str) -> Refusal:
-        other = "application/msgpack" if form == "json" else "application/json"
-        logger.info("what can't be written as %s was asked for: %s", form, error)
-        return Refusal(
-            "not-acceptable", f"{consequence} {error}: ask for 'Accept: {other}'".strip()
         )
 
 

@@ -36,7 +36,8 @@ class HttpLimits(Struct, frozen=True, kw_only=True):
         body_bytes: of a request's body.
         body_seconds: for a body to arrive.
         answer_bytes: of a response.
-        write_seconds: for a client to take a piece of a response; then it is cut off.
+        write_seconds: for a client to make room for more of a response; then it is cut off. Of a
+            watch that is noticed when it has something to send, if only that it lives.
         requests: under way at once.
         watches: open at once.
         silence_seconds: after which a watch shows that it is alive.
@@ -143,7 +144,7 @@ class Site:
     def judged(self, error: Exception) -> Exception:
         """What is told of an error: of a database that can't be used any more, why that is."""
         refusal = self.service.engine.refusal
-        if refusal is None or type(error) not in {UsageError, DatabaseFailed, AssertionError}:
+        if refusal is None or type(error) not in {UsageError, DatabaseFailed}:
             return error
         reason = refusal()
         return reason if isinstance(reason, DatabaseFailed) else Refusal("closed", str(reason))

@@ -79,6 +79,19 @@ class Metrics:
             buckets=BUCKETS,
             registry=self.registry,
         )
+        self._responses = Counter(
+            "cairndb_http_responses",
+            "Responses of HTTP, by what was asked for.",
+            ["route", "status"],
+            registry=self.registry,
+        )
+        self._response_seconds = Histogram(
+            "cairndb_http_response_seconds",
+            "Time to a response's first byte, the disk included.",
+            ["route"],
+            buckets=BUCKETS,
+            registry=self.registry,
+        )
         self.registry.register(_DatabaseFigures(service.database))
         # What `labels` finds, which takes longer than counting does.
         self._counters: dict[tuple[str, ...], Counter] = {}
@@ -123,6 +136,17 @@ class Metrics:
             histogram = self._seconds.labels(operation, method)
             self._histograms[operation, method] = histogram
         histogram.observe(seconds)
+
+    def note_response(self, route: str, status: int, seconds: float) -> None:
+        """Count a response of HTTP.
+
+        Args:
+            route: one of a few.
+            status: of the response.
+            seconds: until its first byte.
+        """
+        self._responses.labels(route, str(status)).inc()
+        self._response_seconds.labels(route).observe(seconds)
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """All figures as text, and its media type; it reads files.
