@@ -84,7 +84,9 @@ IMPURE_LIBRARIES = {"asyncio", "io", "os", "pathlib", "select", "shutil", "signa
 AT_THE_SYSTEM = {"files", "descriptors", "locking"}
 # What of `os` isn't about files. Everything else of it belongs into these.
 OS_WITHOUT_FILES = {"cpu_count", "environ", "fspath", "getpid", "kill", "nice", "PathLike"} | {
+    "_exit",
     "fsdecode",
+    "geteuid",
     "pathsep",
     "register_at_fork",
     "strerror",
@@ -260,11 +262,14 @@ def test_pure_modules_import_nothing_impure(path: Path) -> None:
     ] == []
 
 
-@pytest.mark.parametrize("path", families_but("cancellation", "flusher", "locks"), ids=shown)
+@pytest.mark.parametrize(
+    "path", families_but("cancellation", "flusher", "locks", "server"), ids=shown
+)
 def test_only_locks_knows_threads(path: Path) -> None:
     """`threading` is imported by `locks`, and by `flusher`, which is made of locks, alone.
 
-    And by `cancellation`, which is usable without the rest, and leaves names to a thread.
+    And by `cancellation`, which is usable without the rest, and leaves names to a thread; and by
+    `server`, which looks at what the threads of its process do, and locks nothing.
     """
     found = [line for line, library in libraries(path) if library in {"_thread", "threading"}]
     assert found == []
@@ -382,7 +387,8 @@ def test_every_test_says_what_it_shows(path: Path) -> None:
 def test_every_command_is_documented() -> None:
     """README or the docs show each `cairn` command in use, and no command that isn't there.
 
-    In use: with a database, or, as `cairn trace -- COMMAND`, with a program.
+    In use: with a database, perhaps after what it is of, or with a file of tokens, or, as `cairn
+    trace -- COMMAND`, with a program.
     """
     commands = {command.name for command in application.registered_commands}
     for group in application.registered_groups:
@@ -392,9 +398,10 @@ def test_every_command_is_documented() -> None:
             f"{group.name} {command.name or getattr(command.callback, '__name__', '')}"
             for command in below
         }
-    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
-    taking_a_place = r"\bcairn ([a-z]+(?: [a-z]+)?) (?:[\w.-]+\.cairn|DATABASE|DIRECTORY)\b"
+    place = r"(?:[\w.-]+\.cairn|tokens\.json|DATABASE|DIRECTORY|TOKENS)\b"
+    taking_a_place = rf"\bcairn ([a-z]+(?: [a-z]+)?) (?:\w+:\w+ )?{place}"
     running_another = r"\bcairn ([a-z]+) -- \w+"
     documented = set(re.findall(taking_a_place, text) + re.findall(running_another, text))
     assert commands - documented == set()

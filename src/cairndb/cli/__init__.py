@@ -17,6 +17,8 @@
     prompt     shell
     claiming   claim
     tracing    trace
+    serving    serve
+    tokens     token new, list, remove
 
 All that only reads does so beside the owner, without its lock and without the application.
 """
@@ -26,7 +28,7 @@ from __future__ import annotations
 import signal
 import sys
 import warnings
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -46,6 +48,8 @@ from cairndb.cli import (
     reading,
     rewinding,
     schemas,
+    serving,
+    tokens,
     tracing,
     watching,
     writing,
@@ -75,7 +79,7 @@ application = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-_commands: dict[str, Callable[..., None]] = {
+_commands: dict[str, Callable[..., int | None]] = {
     "get": reading.get,
     "ls": reading.ls,
     "tree": reading.tree,
@@ -98,15 +102,19 @@ _commands: dict[str, Callable[..., None]] = {
     "import": importing.import_,
     "claim": claiming.claim,
     "trace": tracing.trace,
+    "serve": serving.serve,
 }
-_settings = {
+_settings: dict[str, dict[str, Any]] = {
     "set": {"ignore_unknown_options": True},  # a negative number is no option
     "trace": {"allow_interspersed_args": False},  # the options of what it runs are none of its own
+    # Its options are its settings, `--help` among them, and it reads them by itself.
+    "serve": {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
 }
 for _name, _command in _commands.items():
     application.command(_name, context_settings=_settings.get(_name))(_command)
 
 application.add_typer(schemas.application, name="schema")
+application.add_typer(tokens.application, name="token")
 
 # Faults of what was asked, or of the class that --root names; all else is the database's.
 _MISUSE = (output.Misuse, ReadOnlyError, SchemaError, UsageError, ValidationError)
