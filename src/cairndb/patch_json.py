@@ -37,7 +37,7 @@ def entry_json(lsn: int, entry: Entry) -> dict[str, Any]:
 
 
 def operations_of(entry: Entry) -> list[Operation]:
-    """What an entry does to the tree; which request it answers is told by its heading, if at all."""
+    """What an entry does to the tree; which request it answers its heading tells, if any."""
     return [operation for operation in entry.operations if operation.code != REQUEST]
 
 
