@@ -38,6 +38,11 @@ class Aside(Generic[T]):
         except BaseException as error:  # noqa: BLE001  raised again by result
             self._error = error
 
+    @property
+    def thread_id(self) -> int | None:
+        """Of the thread, as `threading.get_ident` gives it."""
+        return self._thread.ident
+
     def done(self) -> bool:
         """Whether it has returned or raised."""
         return not self._thread.is_alive()
