@@ -274,7 +274,11 @@ def cancel_often(operation: Operation, times: int) -> None:
 
 def is_asleep(thread: int | None) -> bool:
     """Whether a thread polls, or is about to."""
+    # Until Python 3.11.9 the collector, if it came by in there, could have two threads wait for
+    # each other for ever: https://github.com/python/cpython/issues/106883
+    gc.disable()
     frame = sys._current_frames().get(thread or 0)
+    gc.enable()
     while frame is not None:
         if frame.f_code is cancellation_poll.poll.__code__:
             return True

@@ -45,6 +45,8 @@ def poll_noticing_signals(poller: select.poll, milliseconds: float) -> list[tupl
     poller.register(reader, select.POLLIN)
     previous = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     try:
+        # Sends nothing: it has Python look for signals that came before the descriptor was set.
+        signal.pthread_kill(threading.get_ident(), 0)
         ready = poller.poll(milliseconds)
     finally:
         signal.set_wakeup_fd(previous, warn_on_full_buffer=False)
