@@ -83,7 +83,7 @@ class FileLock:
         shared: others may have it shared at the same time.
         blocking: wait until it is to be had.
         timeout: seconds to wait at most; None waits for ever.
-        cancel: ends the wait when it is set: a `threading.Event`.
+        cancel: ends the wait when it is set: a `threading.Event`, or a `CancelToken`.
         kind: "flock" locks for all who use flock or FileLock; "ofd", of Linux, for all who use
             open file description locks or POSIX record locks.
         create: make the file if it isn't there; it stays.
