@@ -14,9 +14,8 @@ FIRST_LINE = "# A server that says everything twice"
 def test_the_example_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A server that answers, and stops at SIGTERM with whoever it serves."""
     pages = [page.read_text(encoding="utf-8") for page in sorted(DOCS.rglob("*.md"))]
-    (example,) = re.findall(
-        rf"^```python\n({FIRST_LINE}.*?)^```$", "".join(pages), re.MULTILINE | re.DOTALL
-    )
+    example_of = re.compile(rf"^```python\n({FIRST_LINE}.*?)^```$", re.MULTILINE | re.DOTALL)
+    (example,) = example_of.findall("".join(pages))
     program = tmp_path / "example.py"
     program.write_text(example, encoding="utf-8")
     previous = signal.getsignal(signal.SIGTERM)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cairndb.cancellation import Cancelled, CancelToken
-from cancel_points import cancelled_at, crossed, points_until_sleep
+from cairndb.errors import UsageError
+from cancel_points import Stepped, cancelled_at, crossed, points_until_sleep
 from cancellable import BLOCKED, Surroundings, blocked, drain, open_descriptors, pair
 
 if TYPE_CHECKING:
@@ -127,3 +128,27 @@ def test_what_was_sent_is_known(points: Points) -> None:
             assert drain(other) == data[:sent]
         if stepped.count < at:
             break
+
+
+@every_point
+def test_a_socket_can_be_closed_anywhere(points: Points) -> None:
+    """Closed at whichever point of a `recv`, it ends that, and isn't gone before that is over."""
+    one, other = pair()
+    with one, other:
+        for _ in range(2):
+            last = points_until_sleep(partial(one.recv, 1), points)
+    del one, other
+    before = open_descriptors()
+    for at in range(1, last + 1):
+        one, other = pair()
+        with other:
+            stepped = Stepped(partial(one.recv, 1), points, at, one.close)
+            if stepped.wait() == "sleeping" and stepped.count < at:
+                one.close()
+            stepped.join()
+            assert isinstance(stepped.error, Cancelled | UsageError)
+            assert "closed" in str(stepped.error)
+            assert one.fileno() == -1
+    del stepped, one, other
+
+    assert open_descriptors() == before

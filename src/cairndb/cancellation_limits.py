@@ -42,9 +42,13 @@ class Limits:
         # Set once:
         self.doing = doing
         self._timeout = timeout
-        self._until = moment_after(timeout)
+        self._until = None if timeout is None else moment_after(timeout)
         self._closing = closing
-        self._tokens = tuple([token for token in (cancel, closing) if token is not None])
+        self._tokens: tuple[CancelToken, ...]
+        if closing is None:
+            self._tokens = () if cancel is None else (cancel,)
+        else:
+            self._tokens = (closing,) if cancel is None else (cancel, closing)
         # Written by the operation:
         self.transferred = 0
         self.usable = True

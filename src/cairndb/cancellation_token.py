@@ -89,7 +89,7 @@ class CancelToken:
         for each in self._ancestors:
             if each._reasons:  # noqa: SLF001  its own class
                 return True
-        return has_come(self.deadline)
+        return self.deadline is not None and has_come(self.deadline)
 
     def check(self) -> None:
         """Raise `Cancelled` if it is cancelled."""
