@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import threading
 import time
@@ -135,7 +136,7 @@ def test_no_descriptor_is_left(name: str, times: int, around: Surroundings) -> N
         before = open_descriptors()
         cancel_often(operation, times)
 
-        assert open_descriptors() == before
+        assert open_descriptors() <= before
 
 
 def test_one_token_ends_everything(around: Surroundings) -> None:
@@ -163,12 +164,19 @@ def test_one_token_ends_everything(around: Surroundings) -> None:
         assert calls[-1].result() is True
 
 
+def times_asleep() -> int:
+    """How often this thread has gone to sleep; the process, where the system doesn't say."""
+    who = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
+    return resource.getrusage(who).ru_nvcsw
+
+
 def test_nobody_is_awake_while_waiting(around: Surroundings) -> None:
-    """Half a second of waiting takes no time of the processor to speak of."""
+    """Half a second of waiting takes next to no processor time, and is one sleep."""
     token = CancelToken(parents=[CancelToken()])
     with blocked("recv", around) as operation:
-        used = time.thread_time()
+        used, woken = time.thread_time(), times_asleep()
         with pytest.raises(Timeout):
             operation(cancel=token, timeout=0.5)
 
         assert time.thread_time() - used < 0.02
+        assert times_asleep() - woken < 50

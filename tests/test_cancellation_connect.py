@@ -127,10 +127,10 @@ def test_losers_are_closed(named: Callable[..., None]) -> None:
         named(one, closed_port(), other, good.getsockname()[1])
         before = open_descriptors()
         with connect("a", 80, timeout=LIMIT_SECONDS):
-            assert open_descriptors() == before + 1
+            assert open_descriptors() <= before + 1
         with pytest.raises(Timeout):
             connect("a", 80, timeout=0.01)
-        assert open_descriptors() == before
+        assert open_descriptors() <= before
 
 
 def test_what_became_of_each(named: Callable[..., None]) -> None:

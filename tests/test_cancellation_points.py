@@ -58,7 +58,7 @@ def test_an_operation_can_be_cancelled_anywhere(
         assert isinstance(stepped.error, Cancelled)
     del stepped
 
-    assert open_descriptors() == before
+    assert open_descriptors() <= before
 
 
 @every_point
@@ -151,4 +151,4 @@ def test_a_socket_can_be_closed_anywhere(points: Points) -> None:
             assert one.fileno() == -1
     del stepped, one, other
 
-    assert open_descriptors() == before
+    assert open_descriptors() <= before

@@ -122,7 +122,7 @@ def test_threads_that_race_make_one_bell() -> None:
         asking = [Aside(ask) for _ in range(4)]
         assert len({each.result() for each in asking}) == 1
 
-    assert open_descriptors() == before + 50 * (1 if hasattr(os, "eventfd") else 2)
+    assert open_descriptors() <= before + 50 * (1 if hasattr(os, "eventfd") else 2)
 
 
 def test_a_token_that_is_gone_has_no_descriptor() -> None:
@@ -138,7 +138,7 @@ def test_a_token_that_is_gone_has_no_descriptor() -> None:
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(other)
 
-    assert open_descriptors() == before
+    assert open_descriptors() <= before
 
 
 def test_a_selector_of_ones_own() -> None:
