@@ -82,6 +82,8 @@ IMPURE_LIBRARIES = {"asyncio", "io", "os", "pathlib", "select", "shutil", "signa
 # Who calls the system for files: the door of the database, and what locks files that are no part
 # of one.
 AT_THE_SYSTEM = {"files", "descriptors", "locking"}
+# And of whose descriptors none is a file of a database: named pipes and /proc, or no files at all.
+OTHER_DESCRIPTORS = {"cancellation_bell", "cancellation_signals", "tracing_system"}
 # What of `os` isn't about files. Everything else of it belongs into these.
 OS_WITHOUT_FILES = {"cpu_count", "environ", "fspath", "getpid", "kill", "nice", "PathLike"} | {
     "_exit",
@@ -94,15 +96,8 @@ OS_WITHOUT_FILES = {"cpu_count", "environ", "fspath", "getpid", "kill", "nice", 
     "urandom",
 }
 FILE_LIBRARIES = {"fcntl", "fileinput", "glob", "io", "mmap", "shutil", "tempfile"}
-FILE_METHODS = {
-    "open",
-    "read_bytes",
-    "read_text",
-    "write_bytes",
-    "write_text",
-    "mkdir",
+FILE_METHODS = {"open", "read_bytes", "read_text", "write_bytes", "write_text", "mkdir"} | {
     "unlink",
-} | {
     "rename",
     "rmdir",
     "touch",
@@ -277,18 +272,11 @@ def test_only_locks_knows_threads(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    sorted(
-        {*families_but(*AT_THE_SYSTEM)}
-        & {*files_but("cancellation_bell", "cancellation_signals", "tracing_system")}
-    ),
+    sorted({*families_but(*AT_THE_SYSTEM)} & {*files_but(*OTHER_DESCRIPTORS)}),
     ids=shown,
 )
 def test_only_the_lowest_layers_call_the_system_for_files(path: Path) -> None:
-    """The file functions of `os`, `pathlib` and the builtins are called in them alone.
-
-    And in `tracing_system`, which needs named pipes and /proc, and no file of a database, and in
-    `cancellation_bell` and `cancellation_signals`, whose descriptors are no files.
-    """
+    """The file functions of `os`, `pathlib` and the builtins are called in them alone."""
     wrong = [(line, name) for line, name in libraries(path) if name in FILE_LIBRARIES]
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cairndb.cancellation_poll import READABLE, earliest, has_come, moment_after, poll
+from cairndb.cancellation_poll import earliest, has_come, moment_after, poll
 from cairndb.errors import Cancelled, Timeout
 
 if TYPE_CHECKING:
@@ -97,12 +97,10 @@ class Limits:
             Timeout: it has taken too long.
         """
         bells = [number for token in self._tokens for number in token.descriptors()]
-        polled = {**dict.fromkeys(bells, READABLE), **wanted}
-        moment = earliest(until, self._until, *(token.deadline for token in self._tokens))
+        moment = earliest(until, self._until, *[token.deadline for token in self._tokens])
         while True:
             # After the bells were made, before they are polled: see `cancellation_token`.
             self.check()
-            ready = poll(polled, moment)
-            found = {number: ready[number] for number in wanted if number in ready}
-            if found or has_come(until):
-                return found
+            ready = poll(bells, wanted, moment)
+            if ready or has_come(until):
+                return ready

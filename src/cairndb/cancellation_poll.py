@@ -15,7 +15,7 @@ from cairndb.cancellation_signals import may_be_interrupted, poll_noticing_signa
 from cairndb.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 READABLE: Final = select.POLLIN
 WRITABLE: Final = select.POLLOUT
@@ -47,18 +47,21 @@ def has_come(moment: float | None) -> bool:
     return moment is not None and time.monotonic() >= moment
 
 
-def poll(wanted: Mapping[int, int], until: float | None) -> dict[int, int]:
-    """Sleep until a descriptor is ready or a moment has come, or a little less.
+def poll(bells: Iterable[int], wanted: Mapping[int, int], until: float | None) -> dict[int, int]:
+    """Sleep until a bell is rung, a descriptor is ready or a moment has come, or a little less.
 
     Args:
+        bells: their numbers.
         wanted: by descriptor, for what.
         until: the moment.
 
     Returns:
-        Those that are ready, or have failed, and for what; none when the moment has come, or a
-        signal. Perhaps with others.
+        Of what is wanted that which is ready, or has failed, and for what. Nothing when a bell was
+        rung, the moment has come, or a signal.
     """
     poller = select.poll()
+    for number in bells:
+        poller.register(number, READABLE)
     for number, events in wanted.items():
         poller.register(number, events)
     milliseconds = _LONGEST_MILLISECONDS
@@ -66,5 +69,7 @@ def poll(wanted: Mapping[int, int], until: float | None) -> dict[int, int]:
         # Rounded up by Python: who polls again until the moment has come does so once.
         milliseconds = min(milliseconds, max(0.0, (until - time.monotonic()) * 1000))
     if may_be_interrupted():
-        return dict(poll_noticing_signals(poller, milliseconds))
-    return dict(poller.poll(milliseconds))
+        ready = poll_noticing_signals(poller, milliseconds)
+    else:
+        ready = poller.poll(milliseconds)
+    return {number: events for number, events in ready if number in wanted}

@@ -18,7 +18,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from cairndb.cancellation_bell import Bell
-from cairndb.cancellation_poll import READABLE, earliest, has_come, moment_after, poll
+from cairndb.cancellation_poll import earliest, has_come, moment_after, poll
 from cairndb.errors import Cancelled
 
 if TYPE_CHECKING:
@@ -107,11 +107,11 @@ class CancelToken:
             Whether it is cancelled.
         """
         until = moment_after(timeout)
-        bells = dict.fromkeys(self.descriptors(), READABLE)
+        bells = self.descriptors()
         while not self.is_set():
             if has_come(until):
                 return False
-            poll(bells, earliest(until, self.deadline))
+            poll(bells, {}, earliest(until, self.deadline))
         return True
 
     def descriptors(self) -> tuple[int, ...]:
