@@ -203,4 +203,7 @@ class Cancelled(CairnError):  # noqa: N818  what became of the wait, not a fault
 
 
 class Timeout(Cancelled, TimeoutError):  # noqa: N818  the name of what has happened
-    """A wait took longer than the `timeout` that the call was given."""
+    """A wait took longer than the `timeout` that the call was given.
+
+    As every TimeoutError it is an OSError: catch it, or Cancelled, before that.
+    """
