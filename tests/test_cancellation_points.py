@@ -130,6 +130,31 @@ def test_what_was_sent_is_known(points: Points) -> None:
             break
 
 
+def interrupt() -> None:
+    """What Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def test_an_interrupt_leaves_a_socket_usable() -> None:
+    """After an exception at whichever line of a `recv`, the socket is usable and can be closed."""
+    points: Points = "line"  # at some instructions Python doesn't look for signals
+    one, other = pair()
+    with one, other:
+        for _ in range(2):
+            last = points_until_sleep(partial(one.recv, 1), points)
+    for at in range(1, last + 1):
+        one, other = pair()
+        with other:
+            receive = partial(one.recv, 1, cancel=CancelToken())
+            stepped = Stepped(receive, points, at, interrupt)
+            stepped.join()
+            assert isinstance(stepped.error, KeyboardInterrupt)
+            other.sendall(b"x")
+            assert one.recv(1, timeout=0) == b"x"
+            one.close()
+            assert one.fileno() == -1, at
+
+
 @every_point
 def test_a_socket_can_be_closed_anywhere(points: Points) -> None:
     """Closed at whichever point of a `recv`, it ends that, and isn't gone before that is over."""
@@ -142,13 +167,14 @@ def test_a_socket_can_be_closed_anywhere(points: Points) -> None:
     for at in range(1, last + 1):
         one, other = pair()
         with other:
-            stepped = Stepped(partial(one.recv, 1), points, at, one.close)
+            receive = partial(one.recv, 1, cancel=CancelToken())
+            stepped = Stepped(receive, points, at, one.close)
             if stepped.wait() == "sleeping" and stepped.count < at:
                 one.close()
             stepped.join()
             assert isinstance(stepped.error, Cancelled | UsageError)
             assert "closed" in str(stepped.error)
             assert one.fileno() == -1
-    del stepped, one, other
+    del stepped, receive, one, other
 
     assert open_descriptors() <= before

@@ -25,12 +25,14 @@ _open: Final[dict[int, int]] = {}
 class Bell:
     """One bell."""
 
-    __slots__ = ("_writer", "number")
+    # As long as there is none: Ctrl-C may come at any moment of __init__.
+    number = -1
+    _writer = -1
 
     def __init__(self) -> None:
-        self.number = self._writer = -1
-        self.number, self._writer = _make()
-        _open[self.number] = self._writer
+        reader, self._writer = _make()
+        self.number = reader
+        _open[reader] = self._writer
 
     def ring(self) -> None:
         """Make it readable, now and for ever. From any thread and any signal handler."""

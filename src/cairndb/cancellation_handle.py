@@ -149,10 +149,10 @@ class Use(Limits):
     def __enter__(self) -> Self:
         try:
             self.sock = self._owner.begin(self, sends=self._sends)
+            return self  # noqa: TRY300  Ctrl-C may come before this too
         except BaseException:
             self._owner.end(self, None)
             raise
-        return self
 
     def __exit__(
         self,
