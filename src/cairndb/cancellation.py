@@ -13,6 +13,7 @@ use it, nor does it know anything of databases. Nobody polls at intervals, no si
 thread is made but to look up a name. The layers, from below:
 
     cancellation_bell       a descriptor that wakes whoever polls it
+    cancellation_signals    a sleep in the main thread that no signal is lost in
     cancellation_poll       the one place to sleep
     cancellation_token      what cancels
     cancellation_limits     what ends one operation
