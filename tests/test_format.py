@@ -17,6 +17,9 @@ import msgspec
 import pytest
 
 from cairndb.checkpoint import CheckpointHeader, Writer, temporary_checkpoint_name
+from cairndb.fold import Fold
+from cairndb.history import folded
+from cairndb.patch import decode_entry
 from cairndb.recovery import read_chain, verify
 from cairndb.store import Store, StoreOptions
 from crashing import FINGERPRINT, SCHEMA, Nonces
@@ -204,21 +207,107 @@ def golden_files() -> dict[str, bytes]:
     return {name: world.inodes[number].cache for name, number in world.names.items()}
 
 
+# Three sessions: one whose client has some of its answers, one with many, one with one.
+ASKED: list[list[Any]] = [[2, 1, 0, 0, b"\xc0"], [2, 1, 3, 1, None], [2, 1, 2, 2, b"\xa2ok"]]
+ASKED += [[3, 1 << 62, sequence, 0, b"\x01"] for sequence in range(6)]
+ASKED += [[2, 2, 0, 0, b"\x01"]]
+ASKED_LATER: list[list[Any]] = [[2, 1, 4, 3, b"\x05"], [300, 7, 0, 0, b"\xc3"]]
+FLOOR_BORN = 1
+
+
+def request_entry(asked: list[Any]) -> list[Any]:
+    """An entry that answers a request."""
+    return [TIME + 9, [[0, ["name"], str(asked[2])], [7, [], asked]]]
+
+
+def table_by_document(operations: list[Any], entries: list[Any]) -> tuple[int, list[Any]]:
+    """As "Requests" says: `floor_born`, and the sessions in the form of a SESSION's argument."""
+    floor_born = 0
+    table: dict[tuple[int, int], tuple[int, dict[int, bytes | None]]] = {}
+    for code, _, argument in operations:
+        if code == 9:
+            floor_born = argument
+        elif code == 8:
+            table[argument[0], argument[1]] = argument[2], dict(argument[3])
+    for born, nonce, sequence, first, result in [
+        each[2] for entry in entries for each in entry[1] if each[0] == 7
+    ]:
+        floor, results = table.pop((born, nonce), (0, {}))
+        assert (floor, results) != (0, {}) or born > floor_born
+        assert sequence >= floor
+        assert sequence not in results
+        floor = max(floor, first)
+        results = {key: value for key, value in results.items() if key >= floor}
+        results[sequence] = result
+        while len(results) > 1024 or size_by_document(results) > 262_144:
+            floor = min(results) + 1
+            del results[floor - 1]
+        table[born, nonce] = floor, results
+    # So few sessions that none of them goes.
+    return floor_born, [
+        [*key, f, [list(r) for r in sorted(kept.items())]] for key, (f, kept) in table.items()
+    ]
+
+
+def size_by_document(results: dict[int, bytes | None]) -> int:
+    """The size of a session."""
+    return 256 + sum(64 + len(result or b"") for result in results.values())
+
+
+def golden_requests() -> dict[str, bytes]:
+    """Answered requests in a log, in a checkpoint, and in the log after it."""
+    world = World()
+    store = open_golden(world, "golden requests", 4096 + 4096)
+    commit(store, FIRST)
+    for asked in ASKED:
+        commit(store, request_entry(asked))
+    store.seal()
+    reading = read_chain(SimulatedDirectory(world), end_lsn=store.sealed_lsn)
+    header = CheckpointHeader(
+        database=reading.database,
+        nonce=Nonces("golden requests checkpoint")(),
+        lsn=reading.lsn,
+        running=reading.running,
+        fingerprint=FINGERPRINT,
+        schema=SCHEMA,
+        created=TIME,
+    )
+    reading.close()
+    temporary = temporary_checkpoint_name(header)
+    writer = Writer(SimulatedDirectory(world), temporary, header)
+    state = FIRST[1][0][2] | {"name": str(ASKED[-1][2])}
+    _, sessions = table_by_document([], [request_entry(asked) for asked in ASKED])
+    operations = [[0, [], state], [9, [], FLOOR_BORN], *([8, [], each] for each in sessions)]
+    writer.write(len(operations), b"".join(map(msgspec.msgpack.encode, operations)))
+    writer.finish()
+    store.check_checkpoint(temporary, header.lsn)
+    store.adopt(temporary)
+    for asked in ASKED_LATER:
+        commit(store, request_entry(asked))
+    store.mark()
+    return {name: world.inodes[number].cache for name, number in world.names.items()}
+
+
+SETS = {"version-1": golden_files, "version-1-requests": golden_requests}
+
+
 def write_golden() -> None:
     """Put the files where they are read from."""
-    GOLDEN.mkdir(parents=True, exist_ok=True)
-    for name, content in golden_files().items():
-        (GOLDEN / name).write_bytes(content)
+    for folder, made in SETS.items():
+        (GOLDEN.parent / folder).mkdir(parents=True, exist_ok=True)
+        for name, content in made().items():
+            (GOLDEN.parent / folder / name).write_bytes(content)
 
 
-def stored_files() -> dict[str, bytes]:
+def stored_files(folder: str = GOLDEN.name) -> dict[str, bytes]:
     """The golden files as they were written once."""
-    return {path.name: path.read_bytes() for path in sorted(GOLDEN.iterdir())}
+    return {path.name: path.read_bytes() for path in sorted((GOLDEN.parent / folder).iterdir())}
 
 
-def test_the_golden_files_are_what_is_written_today() -> None:
+@pytest.mark.parametrize("folder", SETS)
+def test_the_golden_files_are_what_is_written_today(folder: str) -> None:
     """To the byte: nothing of the format changes unnoticed."""
-    assert golden_files() == stored_files()
+    assert SETS[folder]() == stored_files(folder)
 
 
 def test_the_golden_files_are_read() -> None:
@@ -239,6 +328,45 @@ def test_the_golden_files_are_read() -> None:
 def test_a_reader_by_the_document_finds_the_same() -> None:
     """FORMAT.md is enough: it shares no code with the library."""
     assert read_database(stored_files()) == (BASE_LSN, OPERATIONS, REST[4:])
+
+
+def test_a_reader_by_the_document_finds_the_same_requests() -> None:
+    """The table of requests by FORMAT.md is what the library's own fold has, and writes down."""
+    files = stored_files("version-1-requests")
+    lsn, operations, entries = read_database(files)
+    assert lsn == 1 + len(ASKED)
+    assert entries == [request_entry(asked) for asked in ASKED_LATER]
+    folded = folded_log(files)
+    written = [msgspec.msgpack.decode(each) for each in folded.requests.operations()]
+
+    floor_born, sessions = table_by_document(operations, entries)
+    assert written == [[9, [], floor_born], *([8, [], each] for each in sessions)]
+    assert [session[:3] for session in sessions] == [
+        [3, 1 << 62, 0],
+        [2, 2, 0],
+        [2, 1, 3],
+        [300, 7, 0],
+    ]
+
+
+@pytest.mark.parametrize(("count", "size"), [(1026, 1), (6, 60_000), (2, 65_536)])
+def test_what_the_document_drops_is_what_the_library_drops(count: int, size: int) -> None:
+    """Of one session with too many answers, or too many bytes of them."""
+    entries = [request_entry([2, 1, each, 0, bytes(size)]) for each in range(count)]
+    fold = Fold()
+    for entry in (FIRST, *entries):
+        fold.apply(decode_entry(msgspec.msgpack.encode(entry)).operations)
+
+    written = [msgspec.msgpack.decode(each) for each in fold.requests.operations()]
+    _, sessions = table_by_document([], entries)
+    assert written == [[8, [], each] for each in sessions]
+    assert (sessions[0][2] > 0) == (count > 2)
+
+
+def folded_log(files: dict[str, bytes]) -> Fold:
+    """What the library makes of some files."""
+    reading = read_chain(SimulatedDirectory(World(tuple(files.items()))))
+    return folded(reading, "golden", lambda _: None).fold
 
 
 @pytest.mark.parametrize(
