@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from threading import Barrier
@@ -36,6 +37,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+class StrangeError(Exception):
+    """Can't be made of its own arguments."""
+
+    def __init__(self, total: int, text: str) -> None:
+        super().__init__(f"{total}{text}")
+
+
 class Counter(cairndb.Record):
     """What shows how often something was done."""
 
@@ -61,6 +69,11 @@ class Counter(cairndb.Record):
         self.total += amount
         if not self.open:
             raise KeyError(amount)
+
+    @cairndb.update
+    def strange(self, length: int) -> None:
+        """Raise what can't be copied, or is long."""
+        raise StrangeError(self.total, "x" * length)
 
     @cairndb.update
     def text(self, length: int) -> str:
@@ -257,6 +270,24 @@ def test_a_rule_that_rejects_is_an_answer(client: Client) -> None:
         client.ask(1, "add", 1, expected=Start(1, None))
     with pytest.raises(Conflict):
         client.ask(1, "add", 1)
+
+
+def test_an_exception_is_kept_without_what_hangs_on_it(client: Client) -> None:
+    """Told again it has no frames of the first try; if it is odd or long, it is its text."""
+    with pytest.raises(KeyError) as first:
+        client.ask(0, "add_or_raise", 5)
+    with pytest.raises(KeyError) as again:
+        client.ask(0, "add_or_raise", 5)
+    assert again.value.args == first.value.args == (5,)
+    frames = [frame.name for frame in traceback.extract_tb(again.value.__traceback__)]
+    assert "add_or_raise" not in frames
+
+    for sequence, length in ((1, 3), (2, 10_000)):
+        with pytest.raises(StrangeError):
+            client.ask(sequence, "strange", length)
+        with pytest.raises(cairndb.CairnError, match="StrangeError: 0xxx") as told:
+            client.ask(sequence, "strange", length)
+        assert len(str(told.value)) < 3000
 
 
 def test_a_result_that_is_too_long(client: Client) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from cairndb import codec
@@ -12,6 +13,7 @@ from cairndb.requests_stored import answered
 
 if TYPE_CHECKING:
     from cairndb.patch import Entry, Operation
+    from cairndb.requests import RequestId
 
 OPERATION_NAMES = {
     SET: "set",
@@ -53,12 +55,14 @@ def heading_json(lsn: int, entry: Entry) -> dict[str, Any]:
         }
     if entry.operations and entry.operations[-1].code == REQUEST:
         request, _ = answered(entry.operations[-1])
-        shown["request"] = {
-            "born": request.born,
-            "nonce": request.nonce,
-            "sequence": request.sequence,
-        }
+        shown["request"] = {"session": _session_name(request), "sequence": request.sequence}
     return shown
+
+
+def _session_name(request: RequestId) -> str:
+    """A session as it may be shown: who knows its nonce could ask in its name."""
+    nonce = request.nonce.to_bytes(8, "big")
+    return f"{request.born}-{blake2b(nonce, digest_size=4).hexdigest()}"
 
 
 def moment_of(entry: Entry) -> datetime:

@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import secrets
 from contextlib import contextmanager
+from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from cairndb.errors import (
+    CairnError,
     LockTimeout,
     OutcomeUnknown,
     ResultLost,
@@ -38,10 +40,25 @@ if TYPE_CHECKING:
     from cairndb.requests import RequestId
 
 _ERROR_BYTES: Final = 4096  # what an exception is taken for
+_MESSAGE_MAX: Final = 2000
 
 
 def _size_of(result: bytes | Exception) -> int:
     return len(result) if isinstance(result, bytes) else _ERROR_BYTES
+
+
+def _to_keep(error: Exception) -> Exception:
+    """An exception without what hangs on it: the frames that it came through, with their data."""
+    text = ""
+    try:
+        text = str(error)
+        if len(text) <= _MESSAGE_MAX:
+            copied = copy(error)
+            if type(copied) is type(error):
+                return copied
+    except Exception:  # noqa: BLE001, S110  an application's class, which may do anything
+        pass
+    return CairnError(f"{type(error).__qualname__}: {text[:_MESSAGE_MAX]}")
 
 
 class Answers:
@@ -107,7 +124,7 @@ class Answers:
                 tables: list[Requests[Any]] = [stored, self._unwritten]
                 result = tables[fates.index(Fate.ANSWERED)].result(request)
         if isinstance(result, Exception):
-            raise result
+            raise result.with_traceback(None)
         if Fate.ANSWERED in fates:
             if result is None:
                 raise ResultLost(
@@ -133,11 +150,13 @@ class Answers:
 
         Args:
             request: which; in `alone`.
-            result: what it returned, encoded, or what it raised.
+            result: what it returned, encoded, or what it raised: kept as a copy, or if it can't be
+                copied, or is long, as its text.
         """
         with self._mutex:
             if self._unwritten.fate(request) is Fate.NEW:
-                self._unwritten.add(request, result)
+                kept = _to_keep(result) if isinstance(result, Exception) else result
+                self._unwritten.add(request, kept)
 
 
 def encoded_result(value: Any, name: str) -> bytes:
