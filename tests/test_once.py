@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import traceback
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from threading import Barrier
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from msgspec import Raw
 
 import cairndb
+from asking import Client, Counter
 from cairndb import requests, restoring, rewinding
 from cairndb.errors import (
-    ConstraintError,
     LockTimeout,
     OutcomeUnknown,
     ResultLost,
@@ -25,7 +23,7 @@ from cairndb.errors import (
 )
 from cairndb.files import RealDirectory
 from cairndb.requests import Once, RequestId
-from cairndb.service import Conflict, Request, Service
+from cairndb.service import Request, Service
 from cairndb.service_access import EVERYTHING
 from cairndb.transaction import Update
 from cairndb.transaction_async import AsyncUpdate
@@ -35,97 +33,6 @@ from serving import value
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-
-class StrangeError(Exception):
-    """Can't be made of its own arguments."""
-
-    def __init__(self, total: int, text: str) -> None:
-        super().__init__(f"{total}{text}")
-
-
-class Counter(cairndb.Record):
-    """What shows how often something was done."""
-
-    total: int = 0
-    open: bool = False
-    limits: dict[str, int] = {}
-
-    @cairndb.update
-    def add(self, amount: int) -> int:
-        """Return the total."""
-        self.total += amount
-        return self.total
-
-    @cairndb.update
-    def add_if_open(self, amount: int) -> bool:
-        """Have no effect while it isn't open."""
-        self.total += amount if self.open else 0
-        return self.open
-
-    @cairndb.update
-    def add_or_raise(self, amount: int) -> None:
-        """Raise while it isn't open."""
-        self.total += amount
-        if not self.open:
-            raise KeyError(amount)
-
-    @cairndb.update
-    def strange(self, length: int) -> None:
-        """Raise what can't be copied, or is long."""
-        raise StrangeError(self.total, "x" * length)
-
-    @cairndb.update
-    def text(self, length: int) -> str:
-        """Return something long."""
-        self.total += 1
-        return "x" * length
-
-    @cairndb.update
-    def odd(self) -> Any:
-        """Return what nobody can send."""
-        self.total += 1
-        return object()
-
-    @cairndb.update
-    def limited(self) -> None:
-        """Break the rule below."""
-        self.total = -1
-
-    @cairndb.check
-    def never_negative(self) -> bool:
-        """No debts."""
-        return self.total >= 0
-
-
-class Client:
-    """Somebody with a session, who asks again what was answered already.
-
-    Args:
-        service: of a counter.
-        session: to go on with; None for a new one.
-    """
-
-    def __init__(self, service: Service, session: tuple[int, int] | None = None) -> None:
-        self.service = service
-        self.session = session or service.session()
-
-    def ask(
-        self, sequence: int, target: str, *arguments: Any, first: int = 0, **options: Any
-    ) -> Any:
-        """What the service answers to a request; raises what that is."""
-        once = RequestId(*self.session, sequence, first)
-        data = msgspec.msgpack.encode(arguments)
-        options = {"grant": EVERYTHING, "once": once} | options
-        found = value(self.service.handle(Request("run", target, "msgpack", data, **options)))
-        return msgspec.msgpack.decode(found) if isinstance(found, Raw) else found
-
-    @property
-    def total(self) -> int:
-        """What has been added so far."""
-        with self.service.database.view() as root:
-            total: int = root.total
-            return total
 
 
 @pytest.fixture
@@ -223,73 +130,6 @@ def test_a_restored_copy_knows_what_its_state_knows(client: Client, path: Path) 
         assert later.total == 6
 
 
-def test_what_had_no_effect_is_not_done_later(client: Client) -> None:
-    """Nothing is written of it; and a first try that is late gets the answer that there was."""
-    lsn = client.service.database.lsn
-    assert client.ask(0, "add_if_open", 5) is False
-    with pytest.raises(KeyError):
-        client.ask(1, "add_or_raise", 5)
-    assert client.service.database.lsn == lsn
-    with client.service.database.update() as root:
-        root.open = True
-
-    assert client.ask(0, "add_if_open", 5) is False
-    with pytest.raises(KeyError):
-        client.ask(1, "add_or_raise", 5)
-    assert client.total == 0
-
-    # The client says that it has these: there is nothing to tell any more.
-    client.ask(2, "add_if_open", 0, first=2)
-    for sequence, target in enumerate(("add_if_open", "add_or_raise")):
-        with pytest.raises(OutcomeUnknown):
-            client.ask(sequence, target, 5)
-    assert client.total == 0
-
-
-def test_what_had_no_effect_is_new_to_another_process(client: Client, path: Path) -> None:
-    """Nobody can have had an answer who asks for it again there."""
-    assert client.ask(0, "add_if_open", 5) is False
-    client.service.database.close()
-    with cairndb.open(path, Counter) as db:
-        with db.update() as root:
-            root.open = True
-        later = Client(Service(db, Counter), client.session)
-        assert later.ask(0, "add_if_open", 5) is True
-        assert later.ask(0, "add_if_open", 5) is True
-        assert later.total == 5
-
-
-def test_a_rule_that_rejects_is_an_answer(client: Client) -> None:
-    """As is whatever else the end of the update raises."""
-    for _ in range(2):
-        with pytest.raises(ConstraintError):
-            client.ask(0, "limited")
-    with client.service.database.update() as root:
-        root.total = 3
-    with pytest.raises(Conflict):
-        client.ask(1, "add", 1, expected=Start(1, None))
-    with pytest.raises(Conflict):
-        client.ask(1, "add", 1)
-
-
-def test_an_exception_is_kept_without_what_hangs_on_it(client: Client) -> None:
-    """Told again it has no frames of the first try; if it is odd or long, it is its text."""
-    with pytest.raises(KeyError) as first:
-        client.ask(0, "add_or_raise", 5)
-    with pytest.raises(KeyError) as again:
-        client.ask(0, "add_or_raise", 5)
-    assert again.value.args == first.value.args == (5,)
-    frames = [frame.name for frame in traceback.extract_tb(again.value.__traceback__)]
-    assert "add_or_raise" not in frames
-
-    for sequence, length in ((1, 3), (2, 10_000)):
-        with pytest.raises(StrangeError):
-            client.ask(sequence, "strange", length)
-        with pytest.raises(cairndb.CairnError, match="StrangeError: 0xxx") as told:
-            client.ask(sequence, "strange", length)
-        assert len(str(told.value)) < 3000
-
-
 def test_a_result_that_is_too_long(client: Client) -> None:
     """It is returned, and then it is known only that the request was executed."""
     long = requests.RESULT_BYTES_MAX
@@ -330,18 +170,6 @@ def test_what_was_forgotten_is_never_done_again(
     assert Client(client.service).ask(0, "add", 1) == 8
 
 
-def test_forgetting_what_had_no_effect(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The memory of the process is bounded as the table is, and refuses what it has dropped."""
-    monkeypatch.setattr(requests, "SESSIONS_MAX", 1)
-    client.ask(0, "add_if_open", 1)
-    Client(client.service).ask(0, "add_if_open", 1)
-    with client.service.database.update() as root:
-        root.open = True
-    with pytest.raises(SessionExpired):
-        client.ask(0, "add_if_open", 1)
-    assert client.total == 0
-
-
 def test_numbers_of_no_request(client: Client) -> None:
     """They are refused, and so is a session that this database can't have given."""
     with pytest.raises(UsageError, match="first_incomplete"):
@@ -374,15 +202,6 @@ def test_a_try_does_not_wait_for_another_that_runs(client: Client) -> None:
     once = RequestId(*client.session, 0, 0)
     with answers.alone(once, None), pytest.raises(LockTimeout, match="still running"):
         client.ask(0, "add", 5, timeout=0.0)
-    assert client.ask(0, "add", 5) == 5
-
-
-def test_a_lock_that_was_not_free_at_once_is_no_answer(client: Client) -> None:
-    """It is for the caller to try again with more patience, as the event loop does."""
-    with ThreadPoolExecutor(1) as pool, client.service.database.update():
-        asked = pool.submit(client.ask, 0, "add", 5, timeout=0.0)
-        with pytest.raises(LockTimeout):
-            asked.result(10)
     assert client.ask(0, "add", 5) == 5
 
 

@@ -33,7 +33,6 @@ from cairndb.locks_gates import Mutex, closed_gate, deadline_after, open_gate, w
 from cairndb.requests import NONCE_MAX, Fate, Requests
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Iterator
 
     from cairndb.engine import Engine
@@ -75,7 +74,7 @@ class Answers:
         # Guarded by the mutex: answers of updates that wrote nothing.
         self._unwritten: Requests[bytes | Exception] = Requests(_size_of)
         # By session and sequence: what others wait at. Each change of it is one call of C.
-        self._running: dict[tuple[tuple[int, int], int], threading.Lock] = {}
+        self._running: dict[tuple[tuple[int, int], int], Mutex] = {}
 
     def session(self) -> tuple[int, int]:
         """A new session: its born and nonce, see `requests`. Nothing is written."""
