@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -12,8 +14,13 @@ import cairndb
 from asking import Client, Counter, StrangeError
 from cairndb import requests
 from cairndb.errors import ConstraintError, LockTimeout, OutcomeUnknown, SessionExpired
-from cairndb.service import Conflict, Service
+from cairndb.requests import RequestId
+from cairndb.server.running import Runner
+from cairndb.service import Answer, Conflict, Request, Service
+from cairndb.service_access import EVERYTHING
 from cairndb.watch_items import Start
+from serving import value
+from threads import LIMIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,3 +126,42 @@ def test_a_lock_that_was_not_free_at_once_is_no_answer(client: Client) -> None:
         with pytest.raises(LockTimeout):
             asked.result(10)
     assert client.ask(0, "add", 5) == 5
+
+
+def test_what_the_event_loop_can_not_do_a_thread_does(client: Client) -> None:
+    """A request that finds the lock taken is tried again there, and answered once."""
+    db = client.service.database
+    once = RequestId(*client.session, 0, 0)
+    request = Request("run", "add", "json", b"[5]", grant=EVERYTHING, once=once)
+
+    async def answers() -> list[Answer]:
+        loop = asyncio.get_running_loop()
+        runner, found = Runner(client.service.handle, loop), list[Answer]()
+        both, released = asyncio.Event(), threading.Event()
+
+        def deliver(answer: Answer) -> None:
+            found.append(answer)
+            if len(found) == 2:
+                both.set()
+
+        taken = threading.Event()
+
+        def hold() -> None:
+            with db.update():
+                taken.set()
+                released.wait(LIMIT_SECONDS)
+
+        holding = loop.run_in_executor(None, hold)
+        await asyncio.to_thread(taken.wait, LIMIT_SECONDS)
+        runner.submit(request, deliver)
+        runner.submit(request, deliver)
+        assert found == []
+        released.set()
+        async with asyncio.timeout(LIMIT_SECONDS):
+            await both.wait()
+            await holding
+        runner.close()
+        return found
+
+    assert [value(answer) for answer in asyncio.run(answers())] == [5, 5]
+    assert client.total == 5
