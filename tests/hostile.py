@@ -299,6 +299,9 @@ OPERATIONS: list[Any] = [
     (codec.MERGE, ["colours"], {"red": "a", "blue": 1}),
     (codec.SET, ["data"], b"bytes"),
     (codec.DELETE, ["records", "x"], None),
+    (codec.REQUEST, [], [1, 1, 2, 1, b"\xc0"]),
+    (codec.SESSION, [], [2, 1, 3, [[4, b"\x01"], [5, None]]]),
+    (codec.EXPIRED, [], 1),
 ]
 
 TOKENS = [

@@ -108,6 +108,12 @@ class StoredRequests(Requests[bytes]):
             kept = _KEPT.decode(each.argument)
             if (kept.born, kept.nonce) in self.sessions:
                 raise ValueError("a SESSION twice")
+            sequences = [sequence for sequence, _ in kept.results]
+            if (
+                sequences != sorted(set(sequences))
+                or min(sequences, default=kept.floor) < kept.floor
+            ):
+                raise ValueError("the results of a SESSION aren't in order from its floor on")
             return self._restore, (kept,)
         if each.code == EXPIRED:
             return setattr, (self, "floor_born", _LSN.decode(each.argument))
