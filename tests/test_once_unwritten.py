@@ -63,6 +63,17 @@ def test_what_had_no_effect_is_not_done_later(client: Client) -> None:
     assert client.total == 0
 
 
+def test_all_services_of_a_database_remember_the_same(client: Client) -> None:
+    """By whatever protocol a request comes, it is the same request."""
+    db = client.service.database
+    assert client.ask(0, "add_if_open", 5) is False
+    with db.update() as root:
+        root.open = True
+    other = Client(Service(db, Counter), client.session)
+    assert other.ask(0, "add_if_open", 5) is False
+    assert other.total == 0
+
+
 def test_what_had_no_effect_is_new_to_another_process(client: Client, path: Path) -> None:
     """Nobody can have had an answer who asks for it again there."""
     assert client.ask(0, "add_if_open", 5) is False

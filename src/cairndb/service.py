@@ -25,7 +25,7 @@ from cairndb.notation import to_json
 from cairndb.requests import Once, RequestId
 from cairndb.service_access import Grant, require_admin, require_read, require_run
 from cairndb.service_methods import Form, Method, methods_of
-from cairndb.service_once import Answers, encoded_result
+from cairndb.service_once import answers_of, encoded_result, new_session
 from cairndb.service_paths import find, locate, put
 from cairndb.transaction import Update, View
 from cairndb.watch_items import position_text
@@ -133,11 +133,11 @@ class Service:
         self.engine = database._engine  # noqa: SLF001  a part of what is served
         self.hub = database._hub  # noqa: SLF001  as above
         self.methods = methods_of(root)
-        self.answers = Answers(self.engine)
+        self.answers = answers_of(self.engine)
 
     def session(self) -> tuple[int, int]:
         """What names a new session, for `RequestId`: its born and nonce. Nothing is written."""
-        return self.answers.session()
+        return new_session(self.engine)
 
     def handle(self, request: Request) -> Answer:
         """Do what is asked for; the innermost `Handler`. It raises nothing that a method raises."""
@@ -252,7 +252,7 @@ class Service:
         def write_if_new(root: Any) -> Any:
             nonlocal is_new
             is_new = False
-            found = answers.find(identity)
+            found = answers.find(identity, self.engine)
             if found is not None:
                 return self._told_again(request, found)
             is_new = True

@@ -18,6 +18,7 @@ import secrets
 from contextlib import contextmanager
 from copy import copy
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -61,24 +62,15 @@ def _to_keep(error: Exception) -> Exception:
 
 
 class Answers:
-    """What requests were answered.
+    """What requests were answered; one for all services of a database."""
 
-    Args:
-        engine: of the database.
-    """
-
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self) -> None:
         # Set once:
-        self._engine = engine
         self._mutex = Mutex()
         # Guarded by the mutex: answers of updates that wrote nothing.
         self._unwritten: Requests[bytes | Exception] = Requests(_size_of)
         # By session and sequence: what others wait at. Each change of it is one call of C.
         self._running: dict[tuple[tuple[int, int], int], Mutex] = {}
-
-    def session(self) -> tuple[int, int]:
-        """A new session: its born and nonce, see `requests`. Nothing is written."""
-        return self._engine.applied_lsn, secrets.randbelow(NONCE_MAX + 1)
 
     @contextmanager
     def alone(self, request: RequestId, timeout: float | None) -> Iterator[None]:
@@ -103,11 +95,12 @@ class Answers:
             del self._running[key]
             open_gate(gate)
 
-    def find(self, request: RequestId) -> bytes | None:
+    def find(self, request: RequestId, engine: Engine) -> bytes | None:
         """The answer that a request has had, encoded; None if it is to be executed.
 
         Args:
             request: which; the update lock is held, in `alone`.
+            engine: of the database.
 
         Raises:
             OutcomeUnknown: it may have been executed.
@@ -115,7 +108,7 @@ class Answers:
             ResultLost: it was executed, and what it returned isn't kept.
             Exception: what it was answered with, if it wasn't executed.
         """
-        stored = self._engine.tree.requests
+        stored = engine.tree.requests
         with self._mutex:
             fates = stored.fate(request), self._unwritten.fate(request)
             result: bytes | Exception | None = None
@@ -137,7 +130,7 @@ class Answers:
                 "had too many others since, or has said that it has the answer. It isn't executed "
                 "again: read what is there"
             )
-        if Fate.EXPIRED in fates or request.born > self._engine.applied_lsn:
+        if Fate.EXPIRED in fates or request.born > engine.applied_lsn:
             raise SessionExpired(
                 "nothing is known of this session, and there may have been one: begin a new one. "
                 "What has been asked for in this one, and not been answered, may have been executed"
@@ -156,6 +149,19 @@ class Answers:
             if self._unwritten.fate(request) is Fate.NEW:
                 kept = _to_keep(result) if isinstance(result, Exception) else result
                 self._unwritten.add(request, kept)
+
+
+_shared: WeakKeyDictionary[Engine, Answers] = WeakKeyDictionary()
+
+
+def answers_of(engine: Engine) -> Answers:
+    """What requests a database has answered in this process, by whatever service."""
+    return _shared.setdefault(engine, Answers())
+
+
+def new_session(engine: Engine) -> tuple[int, int]:
+    """The born and nonce of a new session, see `requests`. Nothing is written."""
+    return engine.applied_lsn, secrets.randbelow(NONCE_MAX + 1)
 
 
 def encoded_result(value: Any, name: str) -> bytes:
