@@ -200,8 +200,10 @@ def test_a_try_does_not_wait_for_another_that_runs(client: Client) -> None:
     """Unless it may; what it is told then isn't the answer."""
     answers = client.service.answers
     once = RequestId(*client.session, 0, 0)
-    with answers.alone(once, None), pytest.raises(LockTimeout, match="still running"):
+    answers.begin(once, None)
+    with pytest.raises(LockTimeout, match="still running"):
         client.ask(0, "add", 5, timeout=0.0)
+    answers.end(once)
     assert client.ask(0, "add", 5) == 5
 
 

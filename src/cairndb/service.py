@@ -261,11 +261,14 @@ class Service:
             once.result = encoded_result(value, request.target)
             return value
 
-        with answers.alone(identity, request.timeout):
+        answers.begin(identity, request.timeout)
+        try:
             answer = self._commit(request, write_if_new, once)
             impatient = request.timeout == 0 and isinstance(answer.error, LockTimeout | WouldBlock)
             if is_new and not impatient and (answer.error or not once.written):
                 answers.keep(identity, answer.error or once.result)
+        finally:
+            answers.end(identity)
         return answer
 
     def _told_again(self, request: Request, found: bytes) -> Any:

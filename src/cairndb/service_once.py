@@ -15,7 +15,6 @@ asks by a new number.
 from __future__ import annotations
 
 import secrets
-from contextlib import contextmanager
 from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
@@ -34,8 +33,6 @@ from cairndb.locks_gates import Mutex, closed_gate, deadline_after, open_gate, w
 from cairndb.requests import NONCE_MAX, Fate, Requests
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from cairndb.engine import Engine
     from cairndb.requests import RequestId
 
@@ -72,9 +69,8 @@ class Answers:
         # By session and sequence: what others wait at. Each change of it is one call of C.
         self._running: dict[tuple[tuple[int, int], int], Mutex] = {}
 
-    @contextmanager
-    def alone(self, request: RequestId, timeout: float | None) -> Iterator[None]:
-        """A block while which no other try of a request is in such a block.
+    def begin(self, request: RequestId, timeout: float | None) -> None:
+        """Begin a try of a request: until `end`, no other try of it begins.
 
         Args:
             request: which.
@@ -89,17 +85,16 @@ class Answers:
             if not wait_at(other, until):
                 raise LockTimeout("an earlier try of this request is still running: ask again")
             open_gate(other)  # for whoever else waits there
-        try:
-            yield
-        finally:
-            del self._running[key]
-            open_gate(gate)
+
+    def end(self, request: RequestId) -> None:
+        """End a try that was begun."""
+        self._running.pop((request.session, request.sequence)).release()
 
     def find(self, request: RequestId, engine: Engine) -> bytes | None:
         """The answer that a request has had, encoded; None if it is to be executed.
 
         Args:
-            request: which; the update lock is held, in `alone`.
+            request: which; the update lock is held, and a try of it has begun.
             engine: of the database.
 
         Raises:
@@ -141,7 +136,7 @@ class Answers:
         """Keep the answer of a request that wrote nothing.
 
         Args:
-            request: which; in `alone`.
+            request: which; a try of it has begun.
             result: what it returned, encoded, or what it raised: kept as a copy, or if it can't be
                 copied, or is long, as its text.
         """
