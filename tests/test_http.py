@@ -90,6 +90,9 @@ def test_what_is_known_isnt_read_again(http: Served) -> None:
     assert response.headers["vary"] == "Accept, Authorization"
     headers = {"If-None-Match": tag, "Accept": "application/msgpack"}
     assert http.get("/state/accounts", headers=headers).status_code == 200
+    anything = {"If-None-Match": "*"}
+    assert http.get("/state/accounts", headers=anything).status_code == 304
+    assert http.get("/state/accounts/zoe", headers=anything).status_code == 404
     http.run("transfer", "alice", "bob", 1)
     assert http.get("/state/accounts", headers={"If-None-Match": tag}).status_code == 200
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from cairndb.chain import Position
 from cairndb.server.http_forms import expected_position, names_tag, wanted_form
 from cairndb.server.http_problems import Refusal
+from cairndb.service import Conflict
 from serving_http import Served
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def test_any_header_is_understood_or_refused(text: str) -> None:
     with contextlib.suppress(Refusal):
         assert wanted_form(text)[1] in {"json", "msgpack"}
     names_tag(text, '"1-00000000"')
-    expected_position(text, Position(1, 0))
+    with contextlib.suppress(Conflict):
+        expected_position(text, Position(1, 0))
 
 
 @settings(max_examples=EXAMPLES)

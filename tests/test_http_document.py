@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jsonschema_rs
@@ -16,7 +17,6 @@ from serving_http import Http, Served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -72,6 +72,15 @@ def test_every_status_is_described(http: Served) -> None:
     references = re.findall(r'"\$ref":"#/components/(\w+)/(\w+)"', http.get("/openapi.json").text)
     assert references
     assert all(name in document["components"][kind] for kind, name in references)
+
+
+def test_every_problem_is_documented() -> None:
+    """Its name, in a table beside its status."""
+    pages = Path(__file__).parent.parent.joinpath("docs").rglob("*.md")
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    rows = re.findall(r"^\| (\d{3}) \| (.*?) \|", text, re.MULTILINE)
+    documented = {(int(s), name) for s, names in rows for name in re.findall(r"`(.+?)`", names)}
+    assert {(each.status, each.name) for each in PROBLEMS.values()} <= documented
 
 
 def test_tokens_are_described_where_there_are_any(http: Served, tmp_path: Path) -> None:

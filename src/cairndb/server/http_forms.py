@@ -17,6 +17,7 @@ from cairndb import codec
 from cairndb.errors import UsageError
 from cairndb.notation import to_json
 from cairndb.server.http_problems import Refusal
+from cairndb.service import Conflict
 from cairndb.watch_items import Start, parse_position, position_text
 
 if TYPE_CHECKING:
@@ -35,9 +36,6 @@ _FORMS: Final[dict[str, Form]] = {
 }
 
 _TAG: Final = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
-
-NEVER: Final = Start((1 << 63) - 1, 0)
-"""A position at which no database is."""
 
 
 def wanted(accept: str | None, offered: list[str]) -> str:
@@ -110,10 +108,13 @@ def entity_tag(position: Position, form: Form) -> str:
 
 
 def names_tag(header: str | None, tag: str) -> bool:
-    """Whether an `If-None-Match` names an entity tag; compared weakly, as that header asks for."""
-    if not header:
-        return False
-    return header.strip() == "*" or any(f'"{text}"' == tag for _, text in _TAG.findall(header))
+    """Whether an `If-None-Match` names an entity tag; compared weakly, as that header asks for.
+
+    Args:
+        header: as it was given; a `*` is no tag.
+        tag: which.
+    """
+    return any(f'"{text}"' == tag for _, text in _TAG.findall(header or ""))
 
 
 def expected_position(header: str | None, now: Position) -> Start | None:
@@ -122,13 +123,18 @@ def expected_position(header: str | None, now: Position) -> Start | None:
     Args:
         header: as it was given.
         now: where the database is; of several positions this one is taken, if it is there.
+
+    Raises:
+        Conflict: it names none, so the database can't be there.
     """
-    if not header or header.strip() == "*":
+    if header is None or header.strip() == "*":
         return None
     starts = [_start(text) for weak, text in _TAG.findall(header) if not weak]
     found = [start for start in starts if start is not None]
     exact = [start for start in found if start in {Start(*now), Start(now.lsn, None)}]
-    return next(iter(exact + found), NEVER)
+    if not found:
+        raise Conflict("If-Match names no position: give an ETag as it was got")
+    return next(iter(exact + found))
 
 
 def _start(text: str) -> Start | None:

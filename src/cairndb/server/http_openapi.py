@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 _REFERENCE: Final = "#/components/schemas/{name}"
-_POSITION: Final = {"type": "string", "pattern": r"^\d{1,19}-[0-9a-f]{8}$"}
+_POSITION: Final = {"type": "string", "pattern": r"^[0-9]{1,18}-[0-9a-f]{8}$"}
+_TAG: Final = r'^(\*|"[0-9]{1,18}-[0-9a-f]{8}(\.msgpack)?")$'
+_SINCE: Final = r"^[0-9]{1,18}(-[0-9a-f]{8})?$"
 
 # What can go wrong with anything; and with what has a body, changes something, or reads the past.
 _ALWAYS: Final = (400, 401, 403, 404, 406, 421, 429, 500, 503)
@@ -137,13 +139,19 @@ def _failures(statuses: Iterable[int]) -> Json:
     return {str(each): {"$ref": f"#/components/responses/{each}"} for each in sorted(statuses)}
 
 
-def _header(name: str, description: str) -> Json:
-    schema = {"type": "string"}
+def _header(name: str, description: str, **more: str) -> Json:
+    schema = {"type": "string", **more}
     return {"name": name, "in": "header", "description": description, "schema": schema}
 
 
 def _if_match() -> Json:
-    return _header("If-Match", "Only if the database is at this position, as `ETag` gave it.")
+    text = "Only if the database is at this position, as `ETag` gave it."
+    return _header("If-Match", text, pattern=_TAG)
+
+
+def _if_none_match() -> Json:
+    # Whatever else stands there is known to nobody, and no reason to refuse.
+    return _header("If-None-Match", "An `ETag` whose answer is known.")
 
 
 def _path_parameter(name: str, description: str) -> Json:
@@ -170,7 +178,7 @@ def _state_paths() -> Json:
         "operationId": "get",
         "tags": ["state"],
         "summary": "What stands at a path",
-        "parameters": [path, _if_match(), _header("If-None-Match", "An `ETag` that is known.")],
+        "parameters": [path, _if_match(), _if_none_match()],
         "responses": {
             "200": _done(_forms({}), "What stands there.", ETag=tag),
             "304": _done(None, "The database is where it was."),
@@ -189,7 +197,7 @@ def _state_paths() -> Json:
 
 
 def _history_paths() -> Json:
-    since = _query("since", "Go on after this position, or LSN.", type="string")
+    since = _query("since", "Go on after this position, or LSN.", type="string", pattern=_SINCE)
     log = {
         "operationId": "log",
         "tags": ["history"],
@@ -212,7 +220,7 @@ def _history_paths() -> Json:
             since,
             _query("initial", "Begin with all that is there.", type="boolean"),
             _query("timeout", "End after so many seconds without an event.", type="number"),
-            _header("Last-Event-ID", "As `since`; a browser sends it."),
+            _header("Last-Event-ID", "As `since`; a browser sends it.", pattern=_SINCE),
         ],
         "responses": {
             "200": {"description": "Events.", "content": {EVENTS: {"schema": {"type": "string"}}}},

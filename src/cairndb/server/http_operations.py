@@ -85,14 +85,16 @@ class Operations:
         media_type, form = wanted_form(http.headers.get("accept"))
         request = self._request(http, "get", _path(http))
         request.form, request.grant = form, grant
-        given = http.headers.get("if-none-match")
+        known = http.headers.get("if-none-match")
         position = site.service.engine.position
-        if given and request.expected is None and names_tag(given, entity_tag(position, form)):
-            # Whoever knows this position has seen it promised.
+        if request.expected is None and names_tag(known, entity_tag(position, form)):
+            # Whoever knows this position has seen it promised, and what it read there.
             return _response(b"", None, position, form, status=304)
         answer = await site.perform(request)
         if answer.error is not None:
             return self._failed(http, request, answer)
+        if known is not None and known.strip() == "*":  # whatever it is, but something
+            return _response(b"", None, answer.position, form, status=304)
         site.check_size(answer.value, "")
         return _response(bytes(answer.value), media_type, answer.position, form)
 
