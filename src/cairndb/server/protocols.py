@@ -52,6 +52,7 @@ class Resp:
                 idle_seconds=settings.idle,
                 greeting_seconds=settings.slow,
                 stuck_seconds=settings.slow,
+                watches=settings.watches,
             ),
             authenticate=parts.tokens.authenticate if parts.tokens is not None else None,
             recognise=lambda transport: grant_of_peer(transport.get_extra_info("socket")),

@@ -15,11 +15,12 @@ from collections.abc import Callable
 from importlib import metadata
 from typing import TYPE_CHECKING, Final
 
-from cairndb.errors import CairnError
+from cairndb.errors import CairnError, UsageError
 from cairndb.server import resp_about as about
 from cairndb.server import resp_calls as calls
 from cairndb.server import resp_commands as basic
 from cairndb.server import resp_values as values
+from cairndb.server import resp_watches as watches
 from cairndb.server.resp_connection import Connection
 from cairndb.server.resp_errors import error_reply
 from cairndb.server.resp_limits import RespLimits
@@ -40,6 +41,8 @@ _SWEEP_SECONDS: Final = 1.0
 
 CarryOut = Callable[[Connection, list[bytes]], bytes | None]
 """Carries a command out: gives its reply, or None if that comes by itself."""
+
+_MESSAGES: Final = "Tell what changes, by messages of Pub/Sub"
 
 COMMANDS: Final = (
     Command("HELLO", "[protover] [option ...]", "Agree on a protocol", basic.hello, is_open=True),
@@ -81,6 +84,13 @@ COMMANDS: Final = (
         "scripting",
         writes=True,
     ),
+    Command("CAIRN.SESSION", "", "Begin the request ids of a session", calls.session, "scripting"),
+    Command("CAIRN.WATCH", "pattern [since]", "Tell what changes", watches.watch, "pubsub"),
+    Command("CAIRN.UNWATCH", "[pattern ...]", "End watches", watches.unwatch, "pubsub"),
+    Command("SUBSCRIBE", "pattern [pattern ...]", _MESSAGES, watches.subscribe, "pubsub"),
+    Command("PSUBSCRIBE", "pattern [pattern ...]", _MESSAGES, watches.subscribe, "pubsub"),
+    Command("UNSUBSCRIBE", "[pattern ...]", "End messages", watches.unsubscribe, "pubsub"),
+    Command("PUNSUBSCRIBE", "[pattern ...]", "End messages", watches.unsubscribe, "pubsub"),
 )
 
 
@@ -134,6 +144,7 @@ class RespServer:
         self.connections_begun = 0
         self.connections_refused = 0
         self.commands_begun = 0
+        self.streams = 0
         self._is_stopping = False
         self._gone = asyncio.Event()
         self._sweep: asyncio.TimerHandle | None = None
@@ -160,6 +171,11 @@ class RespServer:
         self.connections.pop(connection.number, None)
         if not self.connections:
             self._gone.set()
+
+    def check_room_for_watch(self) -> None:
+        """Raise `UsageError` if there are as many watches as there may be."""
+        if self.streams >= self.limits.watches:
+            raise UsageError(f"{self.limits.watches:,} watches are open already: end one first")
 
     def recognise(self, transport: asyncio.BaseTransport) -> Grant | None:
         """What a connection may do that has said nothing yet."""

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from cairndb.errors import UsageError
+from cairndb.requests import RequestId
 from cairndb.server import resp_values as values
 from cairndb.server.resp_errors import error_reply, failure_of
 from cairndb.server.resp_table import number, word
@@ -76,7 +77,18 @@ def _done_reply(answer: Answer, _protocol: int) -> bytes:
 def run(connection: Connection, command: list[bytes]) -> None:
     """CAIRN.RUN: run a method for our own client."""
     request = Request("run", word(command[1]), form="msgpack", data=command[2])
+    if len(command) > 3:
+        request.once = _identity(command[3:])
     connection.ask(request, _wire_reply)
+
+
+def _identity(words: list[bytes]) -> RequestId:
+    if len(words) != 5 or words[0].upper() != b"ONCE":
+        raise UsageError("what follows the arguments is ONCE born nonce sequence first_incomplete")
+    born, nonce, sequence, first_incomplete = (number(each, "each of them") for each in words[1:])
+    identity = RequestId(born, nonce, sequence, first_incomplete)
+    identity.check()
+    return identity
 
 
 def _wire_reply(answer: Answer, _protocol: int) -> bytes:
@@ -90,3 +102,10 @@ def _wire_reply(answer: Answer, _protocol: int) -> bytes:
         except Exception as error:  # noqa: BLE001  the answer to who asks
             failure = failure_of(error)
     return values.text(_encode(Reply(lsn, running, result, failure)))
+
+
+def session(connection: Connection, _command: list[bytes]) -> None:
+    """CAIRN.SESSION: what the request ids of a new session have in common."""
+    born, nonce = connection.server.service.session()
+    # Not before it is promised: after a crash this would be a session of the future.
+    connection.put(values.encoded([born, nonce], connection.protocol), born)

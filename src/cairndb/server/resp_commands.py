@@ -69,8 +69,10 @@ def _recognise(connection: Connection, token: bytes) -> bytes | None:
     return None
 
 
-def ping(_connection: Connection, command: list[bytes]) -> bytes:
-    """PING: show that one is there."""
+def ping(connection: Connection, command: list[bytes]) -> bytes:
+    """PING: show that one is there; to a subscriber by what it takes for a message."""
+    if connection.is_subscribed and connection.protocol == 2:
+        return values.encoded([b"pong", command[1] if len(command) > 1 else b""], 2)
     return values.text(command[1]) if len(command) > 1 else b"+PONG\r\n"
 
 

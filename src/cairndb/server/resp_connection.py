@@ -75,6 +75,7 @@ class Connection(asyncio.Protocol):
         self.library_version = ""
         self.last_command = ""
         self.streams: dict[str, asyncio.Task[None]] = {}
+        self.is_subscribed = False
         # Written as bytes and answers come:
         self.heard = self.began
         self.stuck_since: float | None = None
@@ -82,7 +83,7 @@ class Connection(asyncio.Protocol):
         self._commands = Commands(_UNKNOWN_BOUNDS)
         self._slots: deque[Slot] = deque()
         self._slot_bytes = 0
-        self._at_work: Slot | None = None  # whose command is being carried out
+        self._at_work = 0  # how many slots aren't filled
         self._is_going_on = False
         self._is_promise_awaited = False
         self._is_reading = True
@@ -150,23 +151,37 @@ class Connection(asyncio.Protocol):
         request.grant = self.grant
         request.protocol = "resp"
         request.peer = self.peer
-        slot = self._at_work = Slot()
-        self._slots.append(slot)
-        self.server.runner.submit(request, partial(self._answered, slot, write))
+        self.server.runner.submit(request, partial(self._answered, self.open_slot(), write))
 
     def _answered(self, slot: Slot, write: Callable[[Answer, int], bytes], answer: Answer) -> None:
         # That the database has failed says nothing of the state, and nothing is promised any more.
-        if answer.position is not None and not isinstance(answer.error, DatabaseFailed):
-            slot.lsn = answer.position.lsn
+        position = None if isinstance(answer.error, DatabaseFailed) else answer.position
         try:
             data = write(answer, self.protocol)
         except Exception as error:  # noqa: BLE001  the answer to who asks
             data = error_reply(error)
         if len(data) > self.server.limits.reply_bytes:
             data = _too_long(len(data), self.server.limits.reply_bytes)
-        slot.data = data
+        self.fill_slot(slot, data, position.lsn if position is not None else 0)
+
+    def open_slot(self) -> Slot:
+        """Have a place for a reply that comes by itself; no other command begins before."""
+        slot = Slot()
+        self._slots.append(slot)
+        self._at_work += 1
+        return slot
+
+    def fill_slot(self, slot: Slot, data: bytes, lsn: int = 0) -> None:
+        """Have a reply sent in its place.
+
+        Args:
+            slot: its place.
+            data: the reply.
+            lsn: that must be promised before.
+        """
+        slot.data, slot.lsn = data, lsn
         self._slot_bytes += len(data)
-        self._at_work = None
+        self._at_work -= 1
         if not self._is_going_on:
             self._go_on()
 
@@ -200,13 +215,33 @@ class Connection(asyncio.Protocol):
         self.protocol = 2
         self.name = ""
         self.end_streams()
+        self.is_subscribed = False
         self.allow(self.server.recognise(self._transport))
 
+    def add_stream(self, name: str, stream: asyncio.Task[None]) -> None:
+        """Have a task send messages, until it ends or the connection does."""
+        self.end_stream(name)
+        self.streams[name] = stream
+        self.server.streams += 1
+        stream.add_done_callback(self._stream_ended)
+
+    def _stream_ended(self, stream: asyncio.Task[None]) -> None:
+        self.server.streams -= 1
+        for name, other in list(self.streams.items()):
+            if other is stream:
+                del self.streams[name]
+        if not stream.cancelled() and stream.exception() is not None:
+            LOG.error("connection %d: a stream failed", self.number, exc_info=stream.exception())
+
+    def end_stream(self, name: str) -> bool:
+        """Send nothing more of a stream; whether there was one."""
+        stream = self.streams.pop(name, None)
+        return stream is not None and stream.cancel()
+
     def end_streams(self) -> None:
-        """Send nothing more that wasn't asked for by a command."""
-        for stream in self.streams.values():
-            stream.cancel()
-        self.streams.clear()
+        """Send nothing more that isn't a reply."""
+        for name in list(self.streams):
+            self.end_stream(name)
 
     def allow(self, grant: Grant | None) -> None:
         """From here on do what a grant says; None for what anybody may."""
@@ -247,7 +282,7 @@ class Connection(asyncio.Protocol):
         return len(self._slots) >= limits.pipelined or self._slot_bytes > limits.output_bytes
 
     def _is_held_up(self) -> bool:
-        return self._at_work is not None or self.stuck_since is not None or self._is_full()
+        return self._at_work > 0 or self.stuck_since is not None or self._is_full()
 
     def _go_on(self) -> None:
         commands, carry_out, slots = self._commands, self.server.carry_out, self._slots

@@ -18,6 +18,7 @@ class RespLimits(Struct, frozen=True, kw_only=True):
         output_bytes: of replies that wait to be sent; while there is more, nothing is carried out.
         idle_seconds: without a word from a connection that watches nothing; then it is closed.
         greeting_seconds: until somebody has to be known, where tokens are needed.
+        watches: of all connections; each takes a thread.
         stuck_seconds: for which a reader may take nothing of what it was sent; then it is closed.
     """
 
@@ -30,6 +31,7 @@ class RespLimits(Struct, frozen=True, kw_only=True):
     idle_seconds: float = 0.0
     greeting_seconds: float = 10.0
     stuck_seconds: float = 60.0
+    watches: int = 1000
 
     def __post_init__(self) -> None:
         if not 10 <= self.arguments <= 9_999:
