@@ -137,6 +137,12 @@ class RespServer:
         self.carry_out: CarryOut = self._carry_out
         for wrap in reversed(around):
             self.carry_out = wrap(self.carry_out)
+        times = (
+            self.limits.idle_seconds,
+            self.limits.greeting_seconds,
+            self.limits.stuck_seconds,
+        )
+        self._sweep_seconds = min([_SWEEP_SECONDS, *(each / 2 for each in times if each)])
         self.version = _installed_version()
         self.began = loop.time()
         # Written in the loop:
@@ -163,7 +169,7 @@ class RespServer:
             return values.error("ERR", "max number of clients reached")
         self.connections[connection.number] = connection
         if self._sweep is None:
-            self._sweep = self.loop.call_later(_SWEEP_SECONDS, self._let_go_of_the_idle)
+            self._sweep = self.loop.call_later(self._sweep_seconds, self._let_go_of_the_idle)
         return None
 
     def leave(self, connection: Connection) -> None:
@@ -236,7 +242,7 @@ class RespServer:
             elif connection.is_idle and 0 < limits.idle_seconds < idle:
                 connection.abort("it has been idle")
         if self.connections:
-            self._sweep = self.loop.call_later(_SWEEP_SECONDS, self._let_go_of_the_idle)
+            self._sweep = self.loop.call_later(self._sweep_seconds, self._let_go_of_the_idle)
 
     def stop(self) -> None:
         """Carry out nothing more: each connection is closed when its replies have left."""

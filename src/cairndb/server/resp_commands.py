@@ -71,7 +71,7 @@ def _recognise(connection: Connection, token: bytes) -> bytes | None:
 
 def ping(connection: Connection, command: list[bytes]) -> bytes:
     """PING: show that one is there; to a subscriber by what it takes for a message."""
-    if connection.is_subscribed and connection.protocol == 2:
+    if connection.protocol == 2 and connection.subscriptions():
         return values.encoded([b"pong", command[1] if len(command) > 1 else b""], 2)
     return values.text(command[1]) if len(command) > 1 else b"+PONG\r\n"
 

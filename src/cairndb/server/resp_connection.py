@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
@@ -37,6 +38,11 @@ LOG: Final = logging.getLogger(__name__)
 _UNKNOWN_BOUNDS: Final = Bounds(10, 1 << 14)
 """Of the commands of somebody who hasn't said a token yet; those of Redis."""
 _LINGER_SECONDS: Final = 2.0
+_KEEPALIVE_SECONDS: Final = 60
+
+
+StreamName = tuple[str, str]
+"""The command that began it, in capitals, and the pattern that it is of."""
 
 
 class Slot(Struct, eq=False, gc=False):
@@ -74,8 +80,7 @@ class Connection(asyncio.Protocol):
         self.library = ""
         self.library_version = ""
         self.last_command = ""
-        self.streams: dict[str, asyncio.Task[None]] = {}
-        self.is_subscribed = False
+        self.streams: dict[StreamName, asyncio.Task[None]] = {}
         # Written as bytes and answers come:
         self.heard = self.began
         self.stuck_since: float | None = None
@@ -88,8 +93,10 @@ class Connection(asyncio.Protocol):
         self._is_promise_awaited = False
         self._is_reading = True
         self._is_ending = False  # nothing more is carried out; closed when all replies have left
-        self._is_refused = False  # because of what it sent, which isn't read to its end
+        self._lingers = False  # its last replies are to be read, though it may be sending still
+        self._has_ended = False  # nothing more will come
         self._room: asyncio.Future[None] | None = None
+        self._lingering: asyncio.TimerHandle | None = None
 
     # What asyncio calls.
 
@@ -97,12 +104,13 @@ class Connection(asyncio.Protocol):
         """Begin, unless there are too many."""
         self._transport = cast("asyncio.Transport", transport)
         self.peer = peer_text(transport)
+        _have_tested(transport)
         refusal = self.server.enter(self)
         if refusal is None:
             self.forget()
         else:
+            self._is_ending = self._lingers = True
             self.put(refusal)
-            self._refuse()
 
     def data_received(self, data: bytes) -> None:
         """Carry out what has come."""
@@ -113,8 +121,7 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Send what waits to be sent, which TLS doesn't allow for."""
-        if self._is_refused:
-            return False
+        self._has_ended = True
         self.end()
         return self._transport.get_extra_info("sslcontext") is None
 
@@ -133,6 +140,8 @@ class Connection(asyncio.Protocol):
         if error is not None and not isinstance(error, ConnectionError):
             LOG.info("connection %d from %s: %s", self.number, self.peer, error)
         self._is_ending = True
+        if self._lingering is not None:
+            self._lingering.cancel()
         self._slots.clear()
         self._slot_bytes = 0
         self.end_streams()
@@ -215,10 +224,9 @@ class Connection(asyncio.Protocol):
         self.protocol = 2
         self.name = ""
         self.end_streams()
-        self.is_subscribed = False
         self.allow(self.server.recognise(self._transport))
 
-    def add_stream(self, name: str, stream: asyncio.Task[None]) -> None:
+    def add_stream(self, name: StreamName, stream: asyncio.Task[None]) -> None:
         """Have a task send messages, until it ends or the connection does."""
         self.end_stream(name)
         self.streams[name] = stream
@@ -233,7 +241,7 @@ class Connection(asyncio.Protocol):
         if not stream.cancelled() and stream.exception() is not None:
             LOG.error("connection %d: a stream failed", self.number, exc_info=stream.exception())
 
-    def end_stream(self, name: str) -> bool:
+    def end_stream(self, name: StreamName) -> bool:
         """Send nothing more of a stream; whether there was one."""
         stream = self.streams.pop(name, None)
         return stream is not None and stream.cancel()
@@ -251,6 +259,7 @@ class Connection(asyncio.Protocol):
     def end(self) -> None:
         """Carry out nothing more, and close when all replies have left."""
         self._is_ending = True
+        self._lingers = self._lingers or bool(self._slots)
         if not self._is_going_on:
             self._send()
 
@@ -259,6 +268,10 @@ class Connection(asyncio.Protocol):
         LOG.warning("connection %d from %s is closed: %s", self.number, self.peer, reason)
         self._is_ending = True
         self._transport.abort()
+
+    def subscriptions(self) -> int:
+        """How many streams of Pub/Sub there are."""
+        return sum(command.endswith("SUBSCRIBE") for command, _ in self.streams)
 
     @property
     def is_idle(self) -> bool:
@@ -299,15 +312,17 @@ class Connection(asyncio.Protocol):
                     self._slot_bytes += len(reply)
         except ProtocolError as error:
             self.put(values.error("ERR", str(error)))
-            self._refuse()
+            self._is_ending = self._lingers = True
         finally:
             self._is_going_on = False
-        if self._is_reading is held_up:
-            self._read(not held_up)
+        self._read_if(wanted=not held_up)
         self._send()
+        if held_up and not self._is_held_up():
+            # There is room again at once: others have their turn, then it goes on.
+            self.server.loop.call_soon(self._go_on)
 
-    def _read(self, wanted: bool) -> None:  # noqa: FBT001  what it says
-        if not self._transport.is_closing():
+    def _read_if(self, *, wanted: bool) -> None:
+        if self._is_reading is not wanted and not self._transport.is_closing():
             self._is_reading = wanted
             if wanted:
                 self._transport.resume_reading()
@@ -346,20 +361,16 @@ class Connection(asyncio.Protocol):
         if not self._is_reading:
             self._go_on()
 
-    def _refuse(self) -> None:
-        self._is_ending = self._is_refused = True
-
     def _close(self) -> None:
-        if self._transport.is_closing():
-            return
-        if not self._is_refused or not self._transport.can_write_eof():
-            self._transport.close()
-            return
-        # What it sent hasn't been read to its end. If this is closed the system tells it at once,
-        # and it loses what it hasn't read yet: why. So its own end is waited for, a while.
-        self._transport.write_eof()
-        self._read(True)
-        self.server.loop.call_later(_LINGER_SECONDS, self._transport.abort)
+        transport = self._transport
+        if self._has_ended or not self._lingers or not transport.can_write_eof():
+            transport.close()
+        elif self._lingering is None:
+            # What it sends may not be read to its end. If this is closed the system tells it at
+            # once, and it loses what it hasn't read yet. So its own end is waited for, a while.
+            transport.write_eof()
+            self._lingering = self.server.loop.call_later(_LINGER_SECONDS, transport.abort)
+            self._read_if(wanted=True)
 
 
 def peer_text(transport: asyncio.BaseTransport) -> str:
@@ -369,6 +380,15 @@ def peer_text(transport: asyncio.BaseTransport) -> str:
         host, port, *_ = peer
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     return "unix"
+
+
+def _have_tested(transport: asyncio.BaseTransport) -> None:
+    """Have the system find out, in silence, whether there is still another side."""
+    connected = transport.get_extra_info("socket")
+    if connected is not None and connected.family != getattr(socket, "AF_UNIX", None):
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(socket, "TCP_KEEPIDLE"):
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_SECONDS)
 
 
 def _too_long(reply_bytes: int, limit: int) -> bytes:

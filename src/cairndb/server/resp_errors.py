@@ -25,6 +25,8 @@ _CODES: Final = {
     "DatabaseFailed": "FAILED",
     "OutcomeUnknown": "OUTCOMEUNKNOWN",
     "SessionExpired": "SESSIONEXPIRED",
+    "Compacted": "COMPACTED",
+    "UnknownPosition": "UNKNOWNPOSITION",
 }
 """By the name of the class, of cairndb's own."""
 

@@ -3,10 +3,11 @@
 hiredis reads them: a command is an array of texts. What it would do for whoever sends anything is
 bounded here:
 
-- An array's elements are announced, and hiredis makes room for as many at once. So no announcement
-  of five digits reaches it: one that comes where an array may begin is refused, while the same
-  bytes inside of a text are passed on.
-- An unfinished command may be as long as `bytes_max`, and what it takes to announce its arguments.
+- An array says how many elements it has, and hiredis makes room for as many at once, also for
+  arrays inside of arrays, which no command has. So an announcement of a hundred or more reaches it
+  only where a command may begin, and only if it is within the bounds; the same bytes inside of a
+  text are a part of that.
+- An unfinished command may be as long as `bytes`, and what it takes to announce its arguments.
 
 A connection whose first byte begins no array is somebody with netcat: it is read by lines, split as
 a shell would, all its life. After an error it is at its end, as are all after one in the protocol.
@@ -21,7 +22,8 @@ from typing import Final
 import hiredis
 from msgspec import Struct
 
-_ANNOUNCED: Final = re.compile(rb"[*>|][0-9]{5}")
+# Five digits, or three or four that nothing can be added to any more.
+_ANNOUNCED: Final = re.compile(rb"[*>|]([0-9]{5}|[0-9]{3,4}(?![0-9]|\Z))")
 _ANNOUNCED_IN_PART: Final = re.compile(rb"[*>|][0-9]{0,4}\Z")
 _ANNOUNCEMENT_BYTES: Final = 32  # `$` and a length, and what ends both lines
 _LINE_BYTES_MAX: Final = 1 << 16
@@ -54,6 +56,7 @@ class Commands:
         "_at",
         "_chunk_bytes",
         "_held",
+        "_is_between",
         "_later",
         "_line",
         "_reader",
@@ -68,9 +71,11 @@ class Commands:
         self._chunk_bytes = 0
         # Fed since a command was whole, without the rest of what had its end.
         self._unfinished_bytes = 0
-        # What could be the beginning of a long announcement, and follows all that was fed.
+        # Whether all that was fed to the reader are whole commands.
+        self._is_between = True
+        # What could be the beginning of an announcement, and follows all that was fed.
         self._held = b""
-        # Bytes whose part from `_at` on is yet to be fed, which begins with an announcement.
+        # Bytes whose part from `_at` on is yet to be fed; that begins with an announcement.
         self._later = b""
         self._at = 0
         self._line = bytearray()
@@ -78,7 +83,7 @@ class Commands:
         """Whether lines are read; None before the first byte."""
 
     def feed(self, data: bytes) -> None:
-        """Take bytes; only when `take` has given all commands that there were."""
+        """Take bytes."""
         if self.by_lines is not False and self._is_by_lines(data):
             self._line += data
             return
@@ -98,12 +103,17 @@ class Commands:
         if announced is not None:
             self._later, self._at = data, announced.start()
             data = data[: self._at]
-        self._reader.feed(data)
+        self._feed_reader(data)
 
     def _is_by_lines(self, data: bytes) -> bool:
         if self.by_lines is None and data:
             self.by_lines = data[:1] != b"*"
         return self.by_lines is not False
+
+    def _feed_reader(self, data: bytes) -> None:
+        if data:
+            self._is_between = False
+            self._reader.feed(data)
 
     def take(self) -> list[bytes] | None:
         """The next command; None if there is no whole one yet.
@@ -126,27 +136,35 @@ class Commands:
                 if self._unfinished_bytes > self._unfinished_bytes_max():
                     raise self._too_long()
                 return None
+            self._is_between = not self._reader.has_data()
             if command:
                 return self._checked(command)
             if command is not None and command != []:
-                raise ProtocolError("Protocol error: a command is an array of texts")
+                raise _no_command()
             self._unfinished_bytes = 0  # an empty array is nothing, as for Redis
 
     def _feed_more(self) -> None:
-        if not self._reader.has_data():
-            # hiredis is at the beginning of something, so this is an announcement.
-            raise self._too_many()
         following = _ANNOUNCED.search(self._later, self._at + 1)
         end = len(self._later) if following is None else following.start()
-        self._reader.feed(self._later[self._at : end])
+        if not self._reader.has_data():
+            self._check_announcement()
+        self._feed_reader(self._later[self._at : end])
         if following is None:
             self._later, self._at = b"", 0
         else:
             self._at = end
 
+    def _check_announcement(self) -> None:
+        announced = _ANNOUNCED.match(self._later, self._at)
+        assert announced is not None
+        if int(announced[1]) > self.bounds.arguments:
+            raise self._too_many()
+        if not self._is_between:
+            raise _no_command()
+
     def _checked(self, command: object) -> list[bytes]:
         if type(command) is not list or set(map(type, command)) != {bytes}:
-            raise ProtocolError("Protocol error: a command is an array of texts")
+            raise _no_command()
         bounds = self.bounds
         if len(command) > bounds.arguments:
             raise self._too_many()
@@ -187,3 +205,7 @@ class Commands:
                 raise self._too_many()
             if words:
                 return [word.encode(errors="surrogateescape") for word in words]
+
+
+def _no_command() -> ProtocolError:
+    return ProtocolError("Protocol error: a command is an array of texts")

@@ -27,10 +27,11 @@ from cairndb.watch_json import item_json
 from cairndb.watch_start import Wish
 
 if TYPE_CHECKING:
-    from cairndb.server.resp_connection import Connection, Slot
+    from cairndb.server.resp_connection import Connection, Slot, StreamName
     from cairndb.watch_tasks import AsyncWatch
 
 _BOOKMARK_SECONDS: Final = 15.0
+_WATCH: Final = "CAIRN.WATCH"
 
 
 class _Form(Struct, frozen=True):
@@ -70,47 +71,53 @@ def watch(connection: Connection, command: list[bytes]) -> None:
     initial = since == "initial"
     wish = Wish(pattern, None if initial else since, initial, bookmarks=_BOOKMARK_SECONDS)
     form = _Form(("cairn.watch", pattern), has_position=True, ending=("cairn.unwatch", pattern))
-    _begin(connection, wish, form, values.OK)
+    _begin(connection, _WATCH, wish, form, values.OK)
 
 
 def unwatch(connection: Connection, command: list[bytes]) -> bytes:
     """CAIRN.UNWATCH: end the watch of a pattern, or all of them; how many is the reply."""
-    names = list(map(word, command[1:])) or list(connection.streams)
+    names = _named(connection, _WATCH, command[1:])
     return values.encoded(sum(map(connection.end_stream, names)), connection.protocol)
+
+
+def _named(connection: Connection, kind: str, patterns: list[bytes]) -> list[StreamName]:
+    """The streams of some patterns; of none all that there are of a kind."""
+    if patterns:
+        return [(kind, word(pattern)) for pattern in patterns]
+    return [name for name in connection.streams if name[0] == kind]
 
 
 def subscribe(connection: Connection, command: list[bytes]) -> None:
     """SUBSCRIBE, PSUBSCRIBE: have what changes under each of some patterns as messages."""
-    kind = word(command[0]).lower()
+    kind = word(command[0]).upper()
     for pattern in map(word, command[1:]):
-        form = _Form(("message", pattern))
-        if kind == "psubscribe":
-            form = _Form(("pmessage", pattern, pattern))
-        others = connection.streams.keys() - {pattern}
-        begun = _shown(connection, [kind, pattern, len(others) + 1])
-        _begin(connection, Wish(pattern), form, begun)
-    connection.is_subscribed = True
+        channels = (pattern, pattern) if kind == "PSUBSCRIBE" else (pattern,)
+        form = _Form((kind.lower().replace("subscribe", "message"), *channels))
+        is_new = (kind, pattern) not in connection.streams
+        begun = [kind.lower(), pattern, connection.subscriptions() + is_new]
+        _begin(connection, kind, Wish(pattern), form, _shown(connection, begun))
 
 
 def unsubscribe(connection: Connection, command: list[bytes]) -> bytes:
     """UNSUBSCRIBE, PUNSUBSCRIBE: end those of some patterns, or all."""
-    kind = word(command[0]).lower()
+    kind = word(command[0]).upper()
     replies = []
-    for pattern in list(map(word, command[1:])) or list(connection.streams):
-        connection.end_stream(pattern)
-        replies.append(_shown(connection, [kind, pattern, len(connection.streams)]))
-    connection.is_subscribed = bool(connection.streams)
-    return b"".join(replies) or _shown(connection, [kind, None, 0])
+    for name in _named(connection, kind.replace("UN", "", 1), command[1:]):
+        connection.end_stream(name)
+        ended = [kind.lower(), name[1], connection.subscriptions()]
+        replies.append(_shown(connection, ended))
+    none = [kind.lower(), None, connection.subscriptions()]
+    return b"".join(replies) or _shown(connection, none)
 
 
-def _begin(connection: Connection, wish: Wish, form: _Form, begun: bytes) -> None:
+def _begin(connection: Connection, kind: str, wish: Wish, form: _Form, begun: bytes) -> None:
     require_read(connection.grant)
     server = connection.server
     server.check_room_for_watch()
     items = server.service.watch(wish)
     slot = connection.open_slot()
     stream = server.loop.create_task(_follow(connection, items, form, slot, begun))
-    connection.add_stream(wish.pattern, stream)
+    connection.add_stream((kind, wish.pattern), stream)
 
 
 async def _follow(
