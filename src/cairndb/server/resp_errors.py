@@ -30,7 +30,7 @@ _CODES: Final = {
 }
 """By the name of the class, of cairndb's own."""
 
-_PLAIN: Final = {type(None), bool, int, float, str, bytes}
+_PLAIN: Final = {type(None), bool, float, bytes}
 
 
 def error_reply(error: BaseException) -> bytes:
@@ -68,7 +68,11 @@ def _is_plain(value: Any) -> bool:
         return all(map(_is_plain, value))
     if type(value) is dict:
         return _are_plain(list(value)) and _are_plain(list(value.values()))
-    return type(value) in _PLAIN and not (type(value) is int and not -(2**63) <= value < 2**64)
+    if type(value) is int:
+        return bool(-(2**63) <= value < 2**64)
+    if type(value) is str:
+        return not any("\ud800" <= character <= "\udfff" for character in value)
+    return type(value) in _PLAIN
 
 
 def _are_plain(each: Sequence[Any]) -> bool:

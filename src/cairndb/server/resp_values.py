@@ -103,7 +103,7 @@ def _float(value: float, protocol: int, parts: list[bytes]) -> None:
 
 
 def _str(value: str, _protocol: int, parts: list[bytes]) -> None:
-    parts.append(text(value.encode(errors="surrogatepass")))
+    parts.append(text(value.encode(errors="backslashreplace")))
 
 
 def _bytes(value: bytes, _protocol: int, parts: list[bytes]) -> None:
