@@ -124,9 +124,11 @@ def commands(connection: Connection, command: list[bytes]) -> bytes:
 
 def _described(command: Command) -> list[Any]:
     arity = command.least + 1
-    flags = {"write" if command.writes else "readonly", *(["no_auth"] if command.is_open else [])}
-    exact = command.most == command.least
-    return [command.name.lower(), arity if exact else -arity, flags, 0, 0, 0, set(), [], [], []]
+    flags = ["write" if command.writes else "readonly", *(["no_auth"] if command.is_open else [])]
+    if command.most != command.least:
+        arity = -arity
+    name = command.name.lower()
+    return [name, arity, [*map(values.Status, flags)], 0, 0, 0, [], [], [], []]
 
 
 def _documented(command: Command) -> dict[str, Any]:
@@ -140,10 +142,10 @@ def _documented(command: Command) -> dict[str, Any]:
 
 def _argument(shown: str) -> dict[str, Any]:
     name = shown.strip("[].")
-    flags = [flag for flag, sign in (("optional", "["), ("multiple", "...")) if sign in shown]
-    return {"name": name, "type": "string", "display_text": name} | (
-        {"flags": flags} if flags else {}
-    )
+    signs = {"optional": "[", "multiple": "..."}
+    flags = [values.Status(flag) for flag, sign in signs.items() if sign in shown]
+    argument = {"name": name, "type": "string", "display_text": name}
+    return argument | ({"flags": flags} if flags else {})
 
 
 def config(connection: Connection, command: list[bytes]) -> bytes:

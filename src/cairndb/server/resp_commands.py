@@ -91,7 +91,7 @@ def select(_connection: Connection, command: list[bytes]) -> bytes:
 def reset(connection: Connection, _command: list[bytes]) -> bytes:
     """RESET: make a connection as it was at its beginning."""
     connection.forget()
-    return values.status("RESET")
+    return b"+RESET\r\n"
 
 
 def leave(connection: Connection, _command: list[bytes]) -> None:

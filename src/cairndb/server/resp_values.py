@@ -32,9 +32,10 @@ _ERROR_CHARACTERS: Final = 2000
 _BREAKS: Final = str.maketrans({"\r": " ", "\n": " "})
 
 
-def status(text: str) -> bytes:
-    """A short text of our own, without a line break."""
-    return b"+%s\r\n" % text.encode()
+class Status(str):
+    """A short text of our own, without a line break: where clients expect it as a status."""
+
+    __slots__ = ()
 
 
 def error(code: str, message: str) -> bytes:
@@ -106,6 +107,10 @@ def _str(value: str, _protocol: int, parts: list[bytes]) -> None:
     parts.append(text(value.encode(errors="backslashreplace")))
 
 
+def _status(value: Status, _protocol: int, parts: list[bytes]) -> None:
+    parts.append(b"+%s\r\n" % value.encode())
+
+
 def _bytes(value: bytes, _protocol: int, parts: list[bytes]) -> None:
     parts.append(text(bytes(value)))
 
@@ -151,6 +156,7 @@ _WRITERS: Final[dict[type, Callable[[Any, int, list[bytes]], None]]] = {
     int: _int,
     float: _float,
     str: _str,
+    Status: _status,
     bytes: _bytes,
     list: _array,
     tuple: _array,
