@@ -69,6 +69,8 @@ def test_commands_are_read_as_they_were_sent(
 @example(b"*1\r\n$6\r\n*99999\r\n*99999\r\n")
 @example(b"$*99999\r\n")
 @example(b"+*99999\r\n")
+@example(b"*021*\x00")
+@example(b"*1\r\n$1\r\n*1\r\n$0\r\n\r\n")
 @example(b"*1\r\n%1\r\n*0\r\n:1\r\n")
 def test_any_bytes_are_the_same_whole_or_in_pieces(stream: bytes) -> None:
     """Commands or an error, never anything else; and the error ends the stream."""
@@ -111,6 +113,14 @@ def test_what_is_too_much_is_refused(stream: bytes, error: str) -> None:
     for pieces in ([stream], bytewise(stream)):
         (found,) = read(pieces)
         assert error in found
+
+
+def test_empty_lines_between_commands_are_nothing() -> None:
+    """As `redis-cli --pipe` sends one."""
+    words = [b"ECHO", b"\n\r\n", b"", b"\r"]
+    stream = b"%s\r\n%s\n\r\n\r\n%s" % ((packed(*words),) * 3)
+    for pieces in ([stream], bytewise(stream)):
+        assert read(pieces) == [words] * 3
 
 
 def test_many_arguments_are_taken_where_they_may_be_many() -> None:

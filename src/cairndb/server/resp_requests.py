@@ -7,6 +7,7 @@ bounded here:
   arrays inside of arrays, which no command has. So an announcement of a hundred or more reaches it
   only where a command may begin, and only if it is within the bounds; the same bytes inside of a
   text are a part of that.
+- Between commands an empty line is nothing, as for Redis; hiredis would give up.
 - An unfinished command may be as long as `bytes`, and what it takes to announce its arguments.
 
 A connection whose first byte begins no array is somebody with netcat: it is read by lines, split as
@@ -22,8 +23,8 @@ from typing import Final
 import hiredis
 from msgspec import Struct
 
-# Five digits, or three or four that nothing can be added to any more.
-_ANNOUNCED: Final = re.compile(rb"[*>|]([0-9]{5}|[0-9]{3,4}(?![0-9]|\Z))")
+# An announcement: five digits, or three or four that are all there are; or an empty line.
+_SPECIAL: Final = re.compile(rb"[*>|]([0-9]{5}|[0-9]{3,4}(?=\r))|(?<=\n)[\r\n]")
 _ANNOUNCED_IN_PART: Final = re.compile(rb"[*>|][0-9]{0,4}\Z")
 _ANNOUNCEMENT_BYTES: Final = 32  # `$` and a length, and what ends both lines
 _LINE_BYTES_MAX: Final = 1 << 16
@@ -57,6 +58,7 @@ class Commands:
         "_chunk_bytes",
         "_held",
         "_is_between",
+        "_is_line_ended",
         "_later",
         "_line",
         "_reader",
@@ -73,9 +75,11 @@ class Commands:
         self._unfinished_bytes = 0
         # Whether all that was fed to the reader are whole commands.
         self._is_between = True
+        # Whether a line break that follows is an empty line.
+        self._is_line_ended = True
         # What could be the beginning of an announcement, and follows all that was fed.
         self._held = b""
-        # Bytes whose part from `_at` on is yet to be fed; that begins with an announcement.
+        # Bytes whose part from `_at` on is yet to be fed; that begins with something special.
         self._later = b""
         self._at = 0
         self._line = bytearray()
@@ -99,9 +103,9 @@ class Commands:
         if self._later:
             self._later += data
             return
-        announced = _ANNOUNCED.search(data)
-        if announced is not None:
-            self._later, self._at = data, announced.start()
+        special = _SPECIAL.search(data)
+        if special is not None:
+            self._later, self._at = data, special.start()
             data = data[: self._at]
         self._feed_reader(data)
 
@@ -111,8 +115,11 @@ class Commands:
         return self.by_lines is not False
 
     def _feed_reader(self, data: bytes) -> None:
+        if self._is_between and self._is_line_ended:
+            data = data.lstrip(b"\r\n")
         if data:
             self._is_between = False
+            self._is_line_ended = data[-1:] == b"\n"
             self._reader.feed(data)
 
     def take(self) -> list[bytes] | None:
@@ -144,7 +151,7 @@ class Commands:
             self._unfinished_bytes = 0  # an empty array is nothing, as for Redis
 
     def _feed_more(self) -> None:
-        following = _ANNOUNCED.search(self._later, self._at + 1)
+        following = _SPECIAL.search(self._later, self._at + 1)
         end = len(self._later) if following is None else following.start()
         if not self._reader.has_data():
             self._check_announcement()
@@ -155,9 +162,11 @@ class Commands:
             self._at = end
 
     def _check_announcement(self) -> None:
-        announced = _ANNOUNCED.match(self._later, self._at)
-        assert announced is not None
-        if int(announced[1]) > self.bounds.arguments:
+        special = _SPECIAL.match(self._later, self._at)
+        assert special is not None
+        if special[1] is None:
+            return
+        if int(special[1]) > self.bounds.arguments:
             raise self._too_many()
         if not self._is_between:
             raise _no_command()
