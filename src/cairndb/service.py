@@ -224,7 +224,8 @@ class Service:
 
     def _view(self, request: Request, read: Callable[[Any], Any]) -> Answer:
         answer = Answer()
-        with View[Any](self.engine, request.timeout, durable=False) as root:
+        view: View[Any] = View(self.engine, request.timeout, durable=False)
+        with view as root:
             answer.position = self.engine.position
             self._expect(request, answer.position)
             try:
@@ -236,6 +237,9 @@ class Service:
     def _update(self, request: Request, write: Callable[[Any], Any]) -> Answer:
         if request.once is not None:
             return self._update_once(request, request.once, write)
+
+        if request.expected is None:
+            return self._commit(request, write, None)
 
         def write_here(root: Any) -> Any:
             self._expect(request, self.engine.position)
@@ -284,16 +288,16 @@ class Service:
     def _commit(self, request: Request, write: Callable[[Any], Any], once: Once | None) -> Answer:
         answer = Answer()
         engine = self.engine
-        answer.position = engine.position
+        # Without its parameter, which would be noted on the object, at some cost.
+        update: Update[Any] = Update(engine, request.timeout, durable=False, _once=once)
         try:
-            with Update[Any](engine, request.timeout, durable=False, _once=once) as root:
-                answer.position = engine.position
+            with update as root:
                 answer.value = write(root)
         except Exception as error:  # noqa: BLE001  the answer to who asks
             answer.error, answer.value = error, None
-        else:
-            # At least what was written: others may have gone on by now, and are waited for too.
-            answer.position = engine.position
+        # At least what was seen and written: others may have gone on by now, and are waited for
+        # too.
+        answer.position = engine.position
         return answer
 
     def _expect(self, request: Request, position: Position) -> None:

@@ -76,6 +76,8 @@ class Method:
         self.named = self._struct(self.parameters, array_like=False)
         positional = [each for each in self.parameters if each.positional]
         self._positional = positional
+        self._least = sum(each.required for each in positional)
+        self._only_named = [e.name for e in self.parameters if e.required and not e.positional]
         by_position = self._struct(positional, array_like=True)
         self._decoders: dict[tuple[str, bool], Any] = {
             ("json", False): msgspec.json.Decoder(self.named),
@@ -142,16 +144,15 @@ class Method:
 
     def _from_texts(self, texts: Sequence[bytes]) -> dict[str, Any]:
         positional = self._positional
-        least = sum(each.required for each in positional)
+        least = self._least
         if not least <= len(texts) <= len(positional):
             wanted = ", ".join(each.name for each in positional) or "none"
             raise ArgumentError(
                 f"{self.name} takes {_count(least, len(positional))} ({wanted}), not {len(texts)}"
             )
-        missing = [e.name for e in self.parameters if e.required and not e.positional]
-        if missing:
+        if self._only_named:
             raise ArgumentError(
-                f"{self.name} takes {', '.join(missing)} by name: call it with JSON"
+                f"{self.name} takes {', '.join(self._only_named)} by name: call it with JSON"
             )
         found = {}
         for parameter, as_it_is, text in zip(positional, self._takes_text, texts, strict=False):

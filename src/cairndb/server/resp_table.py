@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
 from cairndb.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +17,7 @@ A `CairnError` that it raises becomes the reply.
 """
 
 
-class Command(Struct, frozen=True):
+class Command:
     """A command.
 
     Args:
@@ -31,33 +29,37 @@ class Command(Struct, frozen=True):
         group: beside which others it is listed.
         is_open: whether somebody may call it who isn't known yet.
         writes: whether it may change the state.
+
+    Attributes:
+        words: each of the arguments, as for people; what may be repeated is one of them.
+        least: how many it takes at least.
+        most: how many at most; None for any number.
     """
 
-    name: str
-    arguments: str
-    summary: str
-    handler: Handler
-    group: str = "connection"
-    is_open: bool = False
-    writes: bool = False
-
-    @property
-    def words(self) -> list[str]:
-        """Each of the arguments, as for people; what may be repeated is one of them."""
-        return self.arguments.replace(" ...]", "...]").split()
-
-    @property
-    def least(self) -> int:
-        """How many arguments it takes at least, without its name."""
-        return sum(not word.startswith("[") for word in self.words)
-
-    @property
-    def most(self) -> int | None:
-        """How many it takes at most; None for any number."""
-        return None if "...]" in self.arguments else len(self.words)
+    def __init__(
+        self,
+        name: str,
+        arguments: str,
+        summary: str,
+        handler: Handler,
+        group: str = "connection",
+        *,
+        is_open: bool = False,
+        writes: bool = False,
+    ) -> None:
+        self.name = name
+        self.arguments = arguments
+        self.summary = summary
+        self.handler = handler
+        self.group = group
+        self.is_open = is_open
+        self.writes = writes
+        self.words = arguments.replace(" ...]", "...]").split()
+        self.least = sum(not word.startswith("[") for word in self.words)
+        self.most = None if "...]" in arguments else len(self.words)
 
     def check(self, arguments: int) -> None:
-        """Raise `UsageError` if it isn't called with so many, its name not counted."""
+        """Raise `UsageError` if it isn't called with so many."""
         if arguments < self.least or (self.most is not None and arguments > self.most):
             wanted = f"{self.name} {self.arguments}".rstrip()
             raise UsageError(f"wrong number of arguments for '{self.name}': call it as {wanted}")
