@@ -19,6 +19,7 @@ from cairndb.service_access import Grant
 from serving import Bank
 from serving_http import Http, Served, problem
 from simulated import SimulatedDirectory, World
+from threads import LIMIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -196,6 +197,7 @@ class HeldSync(Http):
 
     def __exit__(self, *_: object) -> None:
         self.held = False
+        self.entered.set()
         self.go_on.set()
         super().__exit__()
         self.db.close()
@@ -208,7 +210,7 @@ def test_an_answer_leaves_when_what_it_shows_is_on_disk() -> None:
 
         async def work() -> None:
             tasks = [asyncio.create_task(sent("/run/open_account"))]
-            await asyncio.to_thread(http.entered.wait)
+            assert await asyncio.to_thread(http.entered.wait, LIMIT_SECONDS)
             get, post = http._client.get, http._client.post
             tasks += [
                 asyncio.create_task(get("/state/accounts/carol")),
@@ -234,7 +236,7 @@ def test_whoever_goes_away_leaves_an_update_that_stands() -> None:
             task = asyncio.create_task(
                 http._client.post("/run/open_account", json=["carol", "Carol"])
             )
-            await asyncio.to_thread(http.entered.wait)
+            assert await asyncio.to_thread(http.entered.wait, LIMIT_SECONDS)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
