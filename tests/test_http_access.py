@@ -169,12 +169,11 @@ def test_middleware_is_around_operations(tmp_path: Path) -> None:
     assert seen == [("run", "total"), ("get", "/notes")]
 
 
-class HeldSync(Http):
-    """A bank on a simulated disk whose syncs don't return until they are let go, or fail."""
+class Simulated(Http):
+    """A bank on a simulated disk."""
 
     def __init__(self) -> None:
         self.world = World()
-        self.entered, self.go_on = threading.Event(), threading.Event()
         engine = own(
             SimulatedDirectory(self.world),
             compile_root(Bank, guard=True),
@@ -186,6 +185,18 @@ class HeldSync(Http):
         self.site = Site(service, Metrics(service), HttpLimits(), Access())
         self.db = database
         super().__init__(application(self.site))
+
+    def __exit__(self, *_: object) -> None:
+        super().__exit__()
+        self.db.close()
+
+
+class HeldSync(Simulated):
+    """One whose syncs don't return until they are let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered, self.go_on = threading.Event(), threading.Event()
         self.world.observe = self.hold
         self.held = True
 
@@ -200,7 +211,6 @@ class HeldSync(Http):
         self.entered.set()
         self.go_on.set()
         super().__exit__()
-        self.db.close()
 
 
 def test_an_answer_leaves_when_what_it_shows_is_on_disk() -> None:
@@ -244,6 +254,30 @@ def test_whoever_goes_away_leaves_an_update_that_stands() -> None:
             assert (await http._client.get("/state/accounts/carol")).status_code == 200
 
         http.call(work())
+
+
+def test_a_full_disk_refuses_updates_alone() -> None:
+    """507, and what reads goes on; with room again so do updates."""
+    with Simulated() as http:
+        http.run("add_note", "small")
+        http.world.full = True
+        large = "x" * (1 << 21)
+        assert problem(http.run("add_note", large)) == (507, "disk-full")
+        assert http.get("/state/notes").json() == ["small"]
+        assert http.get("/readyz").status_code == 200
+        http.world.full = False
+        assert http.run("add_note", large).json() == 2
+
+
+def test_a_failed_disk_makes_the_outcome_unknown() -> None:
+    """503 for the update whose sync failed, and for all that comes after; it isn't ready."""
+    with Simulated() as http:
+        http.run("add_note", "kept")
+        http.world.faulty_from = 0
+        assert problem(http.run("add_note", "perhaps")) == (503, "database-failed")
+        for response in (http.get("/state/notes"), http.run("total"), http.get("/readyz")):
+            assert problem(response) == (503, "database-failed")
+        http.world.faulty_from = 1 << 60
 
 
 def test_a_closed_database_is_told(tmp_path: Path) -> None:
