@@ -48,7 +48,8 @@ def test_a_token_allows_what_its_role_says(tmp_path: Path) -> None:
         assert problem(http.run("transfer", "alice", "bob", 1, **bearer("r")))[0] == 403
         assert http.run("transfer", "alice", "bob", 1, **bearer("t")).json() == 99
         assert problem(http.run("add_note", "x", **bearer("t"))) == (403, "forbidden")
-        assert problem(http.put("/state/notes", [], **bearer("t"))) == (403, "forbidden")
+        unread = http.ask("PUT", "/state/notes", content=b"x", **bearer("t"))
+        assert problem(unread) == (403, "forbidden")
         assert http.put("/state/notes", [], **bearer("a")).status_code == 204
         assert http.get("/state/notes", headers={"Authorization": "bearer r"}).status_code == 200
 

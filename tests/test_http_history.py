@@ -89,6 +89,7 @@ def test_a_past_that_is_gone_is_told(tmp_path: Path) -> None:
             gone = http.get(url)
             assert problem(gone) == (410, "compacted")
             assert gone.json()["oldest_lsn"] > 1
+            assert gone.json()["detail"].startswith("the database goes back to LSN ")
         assert http.get("/log").json()["entries"]
 
 

@@ -63,7 +63,8 @@ class Guard:
         except Exception as error:
             if exchange.status is not None:
                 raise
-            response = problem_response(site.judged(error), scope["path"])
+            directory = site.service.database.path
+            response = problem_response(site.judged(error), scope["path"], directory)
             await response(scope, receive, exchange.send)
         finally:
             site.requests -= 1
@@ -153,4 +154,4 @@ async def refused(http: HTTPConnection, error: HTTPException) -> Response:
         refusal = Refusal("method-not-allowed", f"this address is for {allowed}", headers)
     else:
         refusal = Refusal("not-found", "there is nothing here; /docs says what there is")
-    return problem_response(refusal, http.url.path)
+    return problem_response(refusal, http.url.path, http.app.state.site.service.database.path)

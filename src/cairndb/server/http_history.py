@@ -189,7 +189,8 @@ class _Events(StreamingResponse):
                     yield text
         except CairnError as error:
             told = self._site.judged(error)
-            problem = dumps(described(told, kind_of(told), self._instance))
+            directory = self._site.service.database.path
+            problem = dumps(described(told, kind_of(told), self._instance, directory))
             yield f"event: problem\ndata: {problem}\n\n"
 
     async def _texts(self) -> AsyncGenerator[str]:

@@ -142,6 +142,7 @@ class Operations:
         return problem_response(
             self._site.judged(answer.error),
             http.url.path,
+            self._site.service.database.path,
             in_method=request.operation == "run" and answer.position is not None,
             position=answer.position,
         )

@@ -157,15 +157,18 @@ def kind_of(error: Exception, *, in_method: bool = False) -> Problem:
     return PROBLEMS["method-failed" if is_mistake else "refused"]
 
 
-def described(error: Exception, problem: Problem, instance: str) -> dict[str, Any]:
+def described(error: Exception, problem: Problem, instance: str, directory: str) -> dict[str, Any]:
     """A problem as its JSON says it.
 
     Args:
         error: what was raised.
         problem: its kind.
         instance: the address that was asked.
+        directory: of the database, with which some errors begin, and which isn't told.
     """
     told = _told(error, problem)
+    if isinstance(error, CairnError) and told.startswith(directory):
+        told = "the database" + told.removeprefix(directory)
     return {
         "type": NAMESPACE + problem.name,
         "title": problem.title,
@@ -199,6 +202,7 @@ def _members(error: Exception, problem: Problem) -> dict[str, Any]:
 def problem_response(
     error: Exception,
     instance: str,
+    directory: str,
     *,
     in_method: bool = False,
     position: Position | None = None,
@@ -208,13 +212,14 @@ def problem_response(
     Args:
         error: what was raised.
         instance: the address that was asked.
+        directory: as for `described`.
         in_method: whether application code was running.
         position: where the database is, as far as the answer depends on it; promised.
     """
     problem = kind_of(error, in_method=in_method)
     if problem.status == 500:
         logger.error("%s: %s", instance, problem.title, exc_info=error)
-    body = described(error, problem, instance)
+    body = described(error, problem, instance, directory)
     headers = {"Cache-Control": "no-store", **_HEADERS.get(problem.name, {})}
     if isinstance(error, Refusal):
         headers |= error.headers
