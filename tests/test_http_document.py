@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import threading
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 import cairndb
 from cairndb.server.http_problems import PROBLEMS
 from serving_http import Http, Served
+from threads import LIMIT_SECONDS, Aside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,6 +171,9 @@ def test_the_page_shows_all_of_it_and_fetches_nothing(http: Served) -> None:
     assert (page.fetched, page.open, page.links) == ([], [], ["/openapi.json"])
     for text in ("/run/transfer", "Move money, and return what is left.", "moved-on", "Account"):
         assert text in response.text
+    assert "<code>amount</code></td><td>integer, over 0</td><td></td>" in response.text
+    assert "<code>balance</code></td><td>integer</td><td>may be left out</td>" in response.text
+    assert "<p>Gives <code>object of Account</code></p>" in response.text
 
 
 def figures(http: Http) -> dict[tuple[str, ...], float]:
@@ -202,6 +208,35 @@ def test_operations_are_counted_by_method_and_outcome(http: Served) -> None:
     assert found["cairndb_request_seconds_count", "total", "run"] == 2
     assert found["cairndb_http_responses_total", "run", "404"] == 1
     assert found["cairndb_http_response_seconds_count", "state"] == 2
+
+
+def test_what_waits_for_a_lock_counts_once(http: Served) -> None:
+    """The look whether there is a lock to wait for is no operation by itself."""
+    entered, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with http.db.update():
+            entered.set()
+            go_on.wait(LIMIT_SECONDS)
+
+    holding = Aside(hold)
+    assert entered.wait(LIMIT_SECONDS)
+
+    async def work() -> None:
+        waiting = http.db._engine.lock._update_queue
+        task = asyncio.create_task(http._client.post("/run/transfer", json=["alice", "bob", 1]))
+        while not waiting:  # noqa: ASYNC110  until it waits
+            await asyncio.sleep(0)
+        go_on.set()
+        assert (await task).json() == 99
+
+    http.call(work())
+    holding.result()
+    found = figures(http)
+    name = "cairndb_requests_total"
+    assert {key: value for key, value in found.items() if key[0] == name} == {
+        (name, "transfer", "run", "ok", "http"): 1
+    }
 
 
 def test_the_database_has_figures(http: Served) -> None:

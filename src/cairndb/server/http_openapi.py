@@ -145,13 +145,13 @@ def _header(name: str, description: str, **more: str) -> Json:
 
 
 def _if_match() -> Json:
-    text = "Only if the database is at this position, as `ETag` gave it."
+    text = "Only if the database is at this position, an ETag of what was read."
     return _header("If-Match", text, pattern=_TAG)
 
 
 def _if_none_match() -> Json:
     # Whatever else stands there is known to nobody, and no reason to refuse.
-    return _header("If-None-Match", "An `ETag` whose answer is known.")
+    return _header("If-None-Match", "An ETag whose answer is known.")
 
 
 def _path_parameter(name: str, description: str) -> Json:
@@ -168,7 +168,7 @@ def _query(name: str, description: str, **schema: Any) -> Json:
     return {"name": name, "in": "query", "description": description, "schema": schema}
 
 
-_STEPS: Final = "Steps joined by `/`; in a step `~1` is a slash, and `~0` a tilde."
+_STEPS: Final = "Steps joined by slashes; in a step ~1 is a slash, and ~0 a tilde."
 
 
 def _state_paths() -> Json:
@@ -201,7 +201,7 @@ def _history_paths() -> Json:
     log = {
         "operationId": "log",
         "tags": ["history"],
-        "summary": "What each update has changed, in pages that `Link` joins",
+        "summary": "What each update has changed, in pages that Link joins",
         "parameters": [
             since,
             _query("limit", "How many.", type="integer", minimum=1, default=100),
@@ -216,11 +216,11 @@ def _history_paths() -> Json:
         "tags": ["history"],
         "summary": "What changes under a pattern, as it does: Server-Sent Events",
         "parameters": [
-            _path_parameter("pattern", f"{_STEPS} `*` is any step, `**` any number of them."),
+            _path_parameter("pattern", f"{_STEPS} * is any step, ** any number of them."),
             since,
             _query("initial", "Begin with all that is there.", type="boolean"),
             _query("timeout", "End after so many seconds without an event.", type="number"),
-            _header("Last-Event-ID", "As `since`; a browser sends it.", pattern=_SINCE),
+            _header("Last-Event-ID", "As since; a browser sends it.", pattern=_SINCE),
         ],
         "responses": {
             "200": {"description": "Events.", "content": {EVENTS: {"schema": {"type": "string"}}}},
