@@ -150,6 +150,7 @@ source.onerror = () => said("error " + source.readyState);
 </script>"""
 
 
+@pytest.mark.slow
 def test_a_browser_goes_on_after_its_connection_was_cut(db: Database[Bank], tmp_path: Path) -> None:
     """Its EventSource connects again by itself, and misses nothing."""
     browser = needs("chromium", "chromium-browser", "google-chrome")

@@ -110,6 +110,7 @@ class Site:
         self._handler = wrapped(service.handle, [metrics.counted, *middleware])
         # Written in the loop:
         self._running: tuple[Runner, Promises] | None = None
+        # That these were made for; None if they were given.
         self._loop: asyncio.AbstractEventLoop | None = None
         if runner is not None and promises is not None:
             self._running = runner, promises
@@ -169,14 +170,13 @@ class Site:
         return answer
 
     def _parts(self) -> tuple[Runner, Promises]:
-        if self._running is None or self._loop is not None:
-            loop = asyncio.get_running_loop()
-            if self._running is None or self._loop is not loop:
-                if self._running is not None:  # of a loop that has been left
-                    self._running[0].close()
-                runner, promises = Runner(self._handler, loop), Promises(self.service.engine, loop)
-                self._running, self._loop = (runner, promises), loop
-        return self._running
+        loop, running = asyncio.get_running_loop(), self._running
+        if running is None or self._loop not in {None, loop}:
+            if running is not None:  # of a loop that has been left
+                running[0].close()
+            running = Runner(self._handler, loop), Promises(self.service.engine, loop)
+            self._running, self._loop = running, loop
+        return running
 
     async def body(self, request: HttpRequest) -> bytes:
         """A request's body.
@@ -186,7 +186,7 @@ class Site:
         """
         most = self.limits.body_bytes
         announced = request.headers.get("content-length", "")
-        if announced.isdecimal() and int(announced) > most:
+        if announced.isdecimal() and int(announced[:19]) > most:
             raise _too_large(most)
         pieces, size = [], 0
         try:
