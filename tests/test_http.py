@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import msgspec
 import pytest
@@ -157,6 +157,9 @@ def test_odd_keys_are_found(http: Served, key: str) -> None:
     step = quote(key.replace("~", "~0").replace("/", "~1"), safe="")
     url = f"/state/accounts/{step.replace('.', '%2E')}"
     assert http.get(url).json()["owner"] == f"owner of {key}"
+    told = http.get(f"{url}/colour").json()
+    assert unquote(told["instance"]) == unquote(f"{url}/colour")
+    assert told["instance"].isascii()
 
 
 def test_a_path_may_be_encoded_as_a_whole(http: Served) -> None:

@@ -154,4 +154,4 @@ async def refused(http: HTTPConnection, error: HTTPException) -> Response:
         refusal = Refusal("method-not-allowed", f"this address is for {allowed}", headers)
     else:
         refusal = Refusal("not-found", "there is nothing here; /docs says what there is")
-    return problem_response(refusal, http.url.path, http.app.state.site.service.database.path)
+    return problem_response(refusal, http.scope["path"], http.app.state.site.service.database.path)

@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import msgspec
 from msgspec import Struct
@@ -102,7 +102,7 @@ class History:
         headers = {POSITION_HEADER: position, "Cache-Control": "no-store", "Vary": "Authorization"}
         if len(page.entries) == query.limit:
             following = urlencode({"since": position, "limit": query.limit})
-            headers["Link"] = f'<{http.url.path}?{following}>; rel="next"'
+            headers["Link"] = f'<{quote(http.scope["path"])}?{following}>; rel="next"'
         return Response(content, headers=headers, media_type=JSON)
 
     def _page(self, query: LogQuery) -> Page:
@@ -143,7 +143,7 @@ class History:
         )
         if http.method == "HEAD":
             return Response(headers=_HEADERS, media_type=EVENTS)
-        events = _Events(site, watch, http.url.path)
+        events = _Events(site, watch, http.scope["path"])
         await events.begin()
         return events
 

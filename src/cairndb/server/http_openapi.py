@@ -282,7 +282,7 @@ def _problem() -> Json:
             "title": text,
             "status": {"type": "integer"},
             "detail": text,
-            "instance": text,
+            "instance": text | {"format": "uri-reference"},
             "path": text | {"description": "Where a value is refused."},
             "paths": {"type": "array", "items": text},
             "position": _POSITION | {"description": "Where the database is."},

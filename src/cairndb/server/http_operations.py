@@ -141,7 +141,7 @@ class Operations:
         assert answer.error is not None
         return problem_response(
             self._site.judged(answer.error),
-            http.url.path,
+            http.scope["path"],
             self._site.service.database.path,
             in_method=request.operation == "run" and answer.position is not None,
             position=answer.position,

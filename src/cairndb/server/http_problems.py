@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import quote
 
 import msgspec
 from starlette.responses import Response
@@ -44,6 +45,8 @@ MEDIA_TYPE: Final = "application/problem+json"
 POSITION_HEADER: Final = "Cairn-Position"
 
 NAMESPACE: Final = "urn:cairndb:problem:"
+
+_IN_PATHS: Final = "/:@!$&'()*+,;=~"  # as RFC 3986 lets them stand
 
 
 class Problem(NamedTuple):
@@ -163,7 +166,7 @@ def described(error: Exception, problem: Problem, instance: str, directory: str)
     Args:
         error: what was raised.
         problem: its kind.
-        instance: the address that was asked.
+        instance: the path that was asked, without escapes.
         directory: of the database, with which some errors begin, and which isn't told.
     """
     told = _told(error, problem)
@@ -174,7 +177,7 @@ def described(error: Exception, problem: Problem, instance: str, directory: str)
         "title": problem.title,
         "status": problem.status,
         "detail": told,
-        "instance": instance,
+        "instance": quote(instance, _IN_PATHS, errors="replace"),
     } | _members(error, problem)
 
 
@@ -211,7 +214,7 @@ def problem_response(
 
     Args:
         error: what was raised.
-        instance: the address that was asked.
+        instance: as for `described`.
         directory: as for `described`.
         in_method: whether application code was running.
         position: where the database is, as far as the answer depends on it; promised.
