@@ -12,6 +12,7 @@ import pytest
 
 import cairndb
 from cairndb.errors import UsageError, ValidationError
+from cairndb.requests import RequestId
 from cairndb.service import Conflict, Request, Service, wrapped
 from cairndb.service_access import EVERYTHING, Forbidden, Grant, Unauthenticated
 from cairndb.service_methods import ArgumentError, methods_of
@@ -332,3 +333,14 @@ def test_handlers_are_wrapped_from_the_outside_in(service: Service) -> None:
     handler = wrapped(service.handle, [noting("outer"), noting("inner")])
     handler(Request("run", "total", grant=EVERYTHING))
     assert seen == ["outer total", "inner total", "inner 100", "outer 100"]
+
+
+def test_what_was_called_is_kept_where_that_is_asked_for(tmp_path: Path) -> None:
+    """With `audit=True` the log has the method and its arguments, as for a call in the process."""
+    with opened(tmp_path, audit=True) as db:
+        service = Service(db, Bank)
+        with db.watch("/accounts/bob/balance", timeout=0) as watch:
+            for once in (None, RequestId(*service.session(), 0, 0)):
+                value(asked(service, "transfer", "alice", "bob", "5", once=once))
+            db.sync()
+            assert [item.call for item in watch] == ["Bank.transfer"] * 2

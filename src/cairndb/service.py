@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from cairndb.chain import Position
     from cairndb.database import Database
     from cairndb.kinds import Kind
+    from cairndb.patch import Call
     from cairndb.watch_items import Start
     from cairndb.watch_start import Wish
 
@@ -185,8 +186,13 @@ class Service:
         arguments = method.arguments(request.form, request.data)
         if method.mode == "query":
             return self._query(method, arguments, request)
+        call = None
+        if self.database._audit:  # noqa: SLF001  a part of what is served
+            call = calls.call_of(method.qualified_name, (), arguments)
         return self._update(
-            request, lambda root: calls.result_of(method.function(root, **arguments), method.name)
+            request,
+            lambda root: calls.result_of(method.function(root, **arguments), method.name),
+            call,
         )
 
     def _query(self, method: Method, arguments: dict[str, Any], request: Request) -> Answer:
@@ -234,21 +240,27 @@ class Service:
                 answer.error = error
         return answer
 
-    def _update(self, request: Request, write: Callable[[Any], Any]) -> Answer:
+    def _update(
+        self, request: Request, write: Callable[[Any], Any], call: Call | None = None
+    ) -> Answer:
         if request.once is not None:
-            return self._update_once(request, request.once, write)
+            return self._update_once(request, request.once, write, call)
 
         if request.expected is None:
-            return self._commit(request, write, None)
+            return self._commit(request, write, call, None)
 
         def write_here(root: Any) -> Any:
             self._expect(request, self.engine.position)
             return write(root)
 
-        return self._commit(request, write_here, None)
+        return self._commit(request, write_here, call, None)
 
     def _update_once(
-        self, request: Request, identity: RequestId, write: Callable[[Any], Any]
+        self,
+        request: Request,
+        identity: RequestId,
+        write: Callable[[Any], Any],
+        call: Call | None,
     ) -> Answer:
         identity.check()
         once, answers, is_new = Once(identity), self.answers, True
@@ -267,7 +279,7 @@ class Service:
 
         answers.begin(identity, request.timeout)
         try:
-            answer = self._commit(request, write_if_new, once)
+            answer = self._commit(request, write_if_new, call, once)
             impatient = request.timeout == 0 and isinstance(answer.error, LockTimeout | WouldBlock)
             if is_new and not impatient and (answer.error or not once.written):
                 answers.keep(identity, answer.error or once.result)
@@ -285,11 +297,17 @@ class Service:
         except (ValueError, TypeError):  # not what is declared, or nothing that msgspec knows
             return msgspec.msgpack.decode(found)
 
-    def _commit(self, request: Request, write: Callable[[Any], Any], once: Once | None) -> Answer:
+    def _commit(
+        self,
+        request: Request,
+        write: Callable[[Any], Any],
+        call: Call | None,
+        once: Once | None,
+    ) -> Answer:
         answer = Answer()
         engine = self.engine
         # Without its parameter, which would be noted on the object, at some cost.
-        update: Update[Any] = Update(engine, request.timeout, durable=False, _once=once)
+        update: Update[Any] = Update(engine, request.timeout, durable=False, _call=call, _once=once)
         try:
             with update as root:
                 answer.value = write(root)
