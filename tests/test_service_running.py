@@ -58,6 +58,22 @@ def test_a_quick_method_runs_where_it_was_asked_for(tmp_path: Path) -> None:
         in_loop(work)
 
 
+def test_names_that_are_no_methods_are_not_remembered(tmp_path: Path) -> None:
+    """However many of them are sent; those of methods are, also of one that raised."""
+    with opened(tmp_path) as db:
+
+        async def work(loop: asyncio.AbstractEventLoop) -> None:
+            runner = Runner(Service(db, Bank).handle, loop)
+            for number in range(10):
+                assert (await answered(runner, f"nothing {number}")).error is not None
+            assert (await answered(runner, "transfer", '["alice", "zoe", 1]')).error is not None
+            await answered(runner, "total")
+            assert set(runner.expected_seconds) == {"transfer", "total"}
+            runner.close()
+
+        in_loop(work)
+
+
 def test_a_method_that_takes_long_runs_in_a_thread() -> None:
     """Once it has turned out to be slow, the loop goes on; once it is quick again, it doesn't."""
     threads: list[int] = []

@@ -73,7 +73,7 @@ class Runner:
             request.timeout = 0.0
             answer, seconds = self._timed(request)
             if not isinstance(answer.error, LockTimeout | WouldBlock):
-                self._expect(request, seconds)
+                self._expect(request, answer, seconds)
                 deliver(answer)
                 return
         self._submit_to_thread(request, deliver)
@@ -82,7 +82,7 @@ class Runner:
         patient = msgspec.structs.replace(request, timeout=self._lock_seconds)
 
         def finish(answer: Answer, seconds: float) -> None:
-            self._expect(request, seconds)
+            self._expect(request, answer, seconds)
             deliver(answer)
 
         def work() -> None:
@@ -98,8 +98,10 @@ class Runner:
             answer = Answer(error=error)
         return answer, time.perf_counter() - started
 
-    def _expect(self, request: Request, seconds: float) -> None:
-        if request.operation == "run":
+    def _expect(self, request: Request, answer: Answer, seconds: float) -> None:
+        # What didn't get so far as to look at anything may be no method: any text that was sent.
+        was_run = answer.error is None or answer.position is not None
+        if request.operation == "run" and was_run:
             before = self.expected_seconds.get(request.target, seconds)
             self.expected_seconds[request.target] = before + _WEIGHT * (seconds - before)
 
