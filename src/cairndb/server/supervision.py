@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _LOOKS: Final = 4  # in the time after which something is slow
 _LONGEST_SECONDS: Final = 0.25
 _FRAMES: Final = 30
+_LOCKS: Final = "cairndb.locks_gates"
 
 
 class Running(Struct, eq=False):
@@ -39,6 +40,7 @@ class Running(Struct, eq=False):
     started: float
     thread: int
     told: bool = False
+    waited: bool = False
 
 
 class Supervision:
@@ -100,11 +102,30 @@ class Supervision:
         if self._slow_seconds:
             for each in self.running():
                 if not each.told and now - each.started >= self._slow_seconds:
-                    each.told = True
-                    self.slow += 1
-                    log().warning("a request takes long", **described(each, now))
+                    self._tell(each, now)
         if self.end_by is not None and now >= self.end_by:
             self._overdue()
+
+    def _tell(self, running: Running, now: float) -> None:
+        if waits_for_lock(running.thread):
+            # Others' fault, and told again if it is its own turn to take long.
+            if not running.waited:
+                running.waited = True
+                log().info("a request waits for a lock", **described(running, now))
+            return
+        running.told = True
+        self.slow += 1
+        log().warning("a request takes long", **described(running, now))
+
+
+def waits_for_lock(thread: int) -> bool:
+    """Whether what a thread does is to wait for a lock of a database."""
+    frame = sys._current_frames().get(thread)  # noqa: SLF001  as in `stack_of`
+    while frame is not None:
+        if frame.f_globals.get("__name__") == _LOCKS:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def described(running: Running, now: float) -> dict[str, Any]:
