@@ -17,6 +17,7 @@ import pytest
 import structlog
 from starlette.applications import Starlette
 
+from cairndb.cancellation import CancelToken
 from cairndb.server import logs
 from cairndb.server.debugging import debug_routes, sampled
 from cairndb.server.handling import logged
@@ -173,16 +174,18 @@ def test_stacks_name_threads_and_functions() -> None:
 
 def test_a_profile_says_where_time_goes() -> None:
     """A thread that is busy in a function is seen there; who looks isn't seen."""
-    ended = threading.Event()
+    ended, begun = threading.Event(), threading.Event()
 
     def busily() -> None:
         while not ended.is_set():
+            begun.set()
             sum(range(100))
 
     thread = threading.Thread(target=busily, name="busy")
     thread.start()
+    assert begun.wait(30)
     try:
-        counts = sampled(0.05)
+        counts = sampled(0.05, CancelToken())
     finally:
         ended.set()
         thread.join()

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from prometheus_client import ProcessCollector
 
+from cairndb.cancellation import CancelToken
 from cairndb.errors import CairnError, DatabaseFailed, UsageError
 from cairndb.server.handling import handler_of
 from cairndb.server.logs import log
@@ -101,17 +102,19 @@ class Parts(NamedTuple):
 
 
 class State:
-    """What a daemon is at; written in the loop.
+    """What a daemon is at.
 
     Attributes:
-        draining: whether it is about to end.
+        stop: cancelled when it is to end: by a signal, or since the database has failed.
+        cut: cancelled when what has begun has had its time.
         failure: why the database can't be used any more.
         started: when it began, in seconds since the epoch.
         served: its protocols, by their names.
     """
 
     def __init__(self) -> None:
-        self.draining = False
+        self.stop = CancelToken()
+        self.cut = CancelToken()
         self.failure: CairnError | None = None
         self.started = time.time()
         self.served: Mapping[Name, Served] = {}
@@ -178,6 +181,8 @@ class Daemon:
         """
         loop = self._loop = asyncio.get_running_loop()
         self._end = asyncio.Event()
+        (stopped,) = self.state.stop.descriptors()
+        loop.add_reader(stopped, self._end.set)
         settings = self._settings
         metrics = Metrics(self._service)
         handler = handler_of(
@@ -213,8 +218,10 @@ class Daemon:
             self._say_ready()
             beat = asyncio.create_task(self._beat())
             await self._end.wait()
+            loop.remove_reader(stopped)
             for server in servers:
                 server.close()
+            self._say_stopping()
             await self._drain()
             beat.cancel()
             await self._close(runner)
@@ -254,6 +261,7 @@ class Daemon:
     @contextlib.contextmanager
     def _signals_taken(self) -> Any:
         # By `signal` rather than by the loop: these are heard also while a method keeps the loop.
+        # A token can be cancelled wherever a signal comes in between.
         handlers = {
             signal.SIGTERM: self._stop,
             signal.SIGINT: self._stop,
@@ -272,7 +280,7 @@ class Daemon:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self._supervision.end_by = time.monotonic() + self._settings.drain + _GRACE_SECONDS
-        self._loop.call_soon_threadsafe(self._begin_to_end, signal.Signals(number).name)
+        self.state.stop.cancel(signal.Signals(number).name)
 
     def _hang_up(self, _number: int, _frame: FrameType | None) -> None:
         self._loop.call_soon_threadsafe(self.reload)
@@ -296,7 +304,7 @@ class Daemon:
             self.state.failure = error
             self._supervision.end_by = time.monotonic() + self._settings.drain + _GRACE_SECONDS
             log().critical("the database has failed", error=str(error))
-            self._loop.call_soon_threadsafe(self._begin_to_end, "failed")
+            self.state.stop.cancel("the database has failed")
 
     # While it serves.
 
@@ -314,20 +322,15 @@ class Daemon:
 
     # Ending.
 
-    def _begin_to_end(self, why: str) -> None:
-        if not self.state.draining:
-            self.state.draining = True
-            self._notifier.stopping(f"finishing what has begun, for {self._settings.drain:g} s")
-            log().info(
-                "stopping",
-                why=why,
-                drain_seconds=self._settings.drain,
-                connections={
-                    name: served.connections for name, served in self.state.served.items()
-                },
-                running=len(self._supervision.running()),
-            )
-            self._end.set()
+    def _say_stopping(self) -> None:
+        self._notifier.stopping(f"finishing what has begun, for {self._settings.drain:g} s")
+        log().info(
+            "stopping",
+            why=self.state.stop.reason,
+            drain_seconds=self._settings.drain,
+            connections={name: served.connections for name, served in self.state.served.items()},
+            running=len(self._supervision.running()),
+        )
 
     async def _drain(self) -> None:
         until = time.monotonic() + (self._settings.drain if self.state.failure is None else 1.0)
@@ -339,6 +342,7 @@ class Daemon:
             await asyncio.sleep(_LOOK_SECONDS)
         for running in self._supervision.running():
             log().warning("cut", **described(running, time.monotonic()))
+        self.state.cut.cancel("the daemon ends")
         for each in served:
             each.cut()
         await asyncio.sleep(0)  # so that what was cut says so

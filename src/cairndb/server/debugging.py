@@ -13,7 +13,6 @@ import asyncio
 import ipaddress
 import sys
 import threading
-import time
 from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from cairndb.cancellation import CancelToken
 from cairndb.errors import CairnError
 from cairndb.server.supervision import stacks
 
@@ -37,12 +37,16 @@ _SECONDS_MAX: Final = 60.0
 _PASSED_ON: Final = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
 
 
-def debug_routes(grant_of: Callable[[Request], Grant | None]) -> list[Route]:
+def debug_routes(
+    grant_of: Callable[[Request], Grant | None], cancel: CancelToken | None = None
+) -> list[Route]:
     """The routes, to be served beside others.
 
     Args:
         grant_of: what who asks may do; it may raise that this isn't known.
+        cancel: ends profiles that are being made.
     """
+    ended = cancel or CancelToken()
     one_at_a_time = asyncio.Lock()
 
     def refusal(request: Request) -> Response | None:
@@ -70,7 +74,7 @@ def debug_routes(grant_of: Callable[[Request], Grant | None]) -> list[Route]:
         if one_at_a_time.locked():
             return _problem(409, "another profile is being made: ask again when it is done")
         async with one_at_a_time:
-            counts = await asyncio.to_thread(sampled, seconds)
+            counts = await asyncio.to_thread(sampled, seconds, ended)
         return PlainTextResponse("".join(f"{stack} {n}\n" for stack, n in counts.most_common()))
 
     return [
@@ -79,22 +83,23 @@ def debug_routes(grant_of: Callable[[Request], Grant | None]) -> list[Route]:
     ]
 
 
-def sampled(seconds: float) -> Counter[str]:
+def sampled(seconds: float, cancel: CancelToken) -> Counter[str]:
     """How often each stack of each thread but this was seen.
 
     Args:
         seconds: for how long to look.
+        cancel: ends it before.
     """
     counts: Counter[str] = Counter()
     own = threading.get_ident()
-    pause = threading.Event()
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    until = CancelToken(timeout=seconds, parents=[cancel])
+    while True:
         names = {each.ident: each.name for each in threading.enumerate()}
         for thread, frame in sys._current_frames().items():  # noqa: SLF001  see supervision
             if thread != own:
                 counts[";".join([names.get(thread, "?"), *_calls(frame)])] += 1
-        pause.wait(1 / _SAMPLES_PER_SECOND)
+        if until.wait(1 / _SAMPLES_PER_SECOND):
+            break
     return counts
 
 

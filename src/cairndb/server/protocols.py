@@ -106,7 +106,7 @@ class Web:
             promises=parts.promises,
         )
         self._server = WebServer(
-            application(self._site, routes=debug_routes(self._site.grant_of)),
+            application(self._site, routes=debug_routes(self._site.grant_of, parts.state.cut)),
             connections=settings.connections,
             idle_seconds=settings.idle,
             slow_seconds=settings.slow,

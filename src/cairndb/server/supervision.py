@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
+from cairndb.cancellation import CancelToken
 from cairndb.server.logs import log
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Supervision:
         self._slow_seconds = slow_seconds
         self._overdue = overdue
         self._pause = min(_LONGEST_SECONDS, slow_seconds / _LOOKS or _LONGEST_SECONDS)
-        self._ended = threading.Event()
+        self._ended = CancelToken()
         self._thread = threading.Thread(target=self._work, name="cairndb supervision", daemon=True)
         # By thread. Each thread writes its own entry; a dict's operations are atomic.
         self._running: dict[int, Running] = {}
@@ -71,7 +72,7 @@ class Supervision:
 
     def stop(self) -> None:
         """Look no more."""
-        self._ended.set()
+        self._ended.cancel()
         self._thread.join()
 
     def around(self, handler: Handler) -> Handler:
