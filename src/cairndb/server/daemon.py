@@ -365,8 +365,8 @@ class Daemon:
             if self.state.failure is None:
                 self.state.failure = error
                 log().critical("the database couldn't be closed", error=str(error))
-        finally:
-            self._supervision.stop()
+        # It goes on to look: the application's own threads may keep the process.
+        self._supervision.end_by = time.monotonic() + _GRACE_SECONDS
 
     def _overdue(self) -> None:  # in the supervision's thread
         log().warning("left with what still runs", stacks=stacks())

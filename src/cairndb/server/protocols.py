@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from cairndb.server.addresses import parse_address
 from cairndb.server.debugging import debug_routes
 from cairndb.server.http import Access, HttpLimits, Site, application
 from cairndb.server.peers import grant_of_peer
@@ -145,7 +146,11 @@ class _Site(Site):
 
 def _hosts(parts: Parts) -> tuple[str, ...]:
     given = _texts(parts.settings.http_hosts)
-    return given if given or parts.tokens is not None or parts.is_exposed else _OWN_NAMES
+    if given or parts.tokens is not None or parts.is_exposed:
+        return given
+    address = parse_address(parts.settings.http)
+    own = [] if address is None else [f"[{address.host}]" if ":" in address.host else address.host]
+    return (*_OWN_NAMES, *own)
 
 
 def _texts(listed: str) -> tuple[str, ...]:

@@ -106,7 +106,7 @@ class Settings(BaseSettings):
     http_hosts: str = _setting(
         "",
         "names that HTTP goes by, separated by commas; without tokens and at this machine alone: "
-        "localhost,127.0.0.1,[::1]; else any",
+        "localhost,127.0.0.1,[::1] and the host of --http; else any",
     )
     http_origins: str = _setting(
         "", "pages of other servers that may ask by HTTP: https://app.example,…, or *"
@@ -124,7 +124,7 @@ class Settings(BaseSettings):
     drain: float = _seconds(10.0, "seconds that what has begun has to finish when it is stopped")
 
     # Limits.
-    connections: int = _setting(1024, "at the same time, of each protocol", ge=1, le=10**6)
+    connections: int = _setting(10_000, "at the same time, of each protocol", ge=1, le=10**6)
     request_bytes: int = _setting(16 << 20, "of one request", ge=1024, le=1 << 30)
     reply_bytes: int = _setting(64 << 20, "of one reply", ge=1024, le=1 << 40)
     pipelined: int = _setting(1024, "requests of a connection that wait", ge=1, le=10**6)

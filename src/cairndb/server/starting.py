@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from cairndb.server import application, logs
@@ -44,6 +46,7 @@ def serve(loaded: Loaded, protocols: Callable[[Parts], Mapping[Name, Served]]) -
     settings = loaded.settings
     # A client that has gone is an error of a write, not the end of the process.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    open_files = _raise_open_files()
     notifier = Notifier(os.environ)
     thing = application.found(settings.application, settings.app_dir)
     tokens = Tokens(settings.tokens) if settings.tokens else None
@@ -58,6 +61,10 @@ def serve(loaded: Loaded, protocols: Callable[[Parts], Mapping[Name, Served]]) -
         )
         logs.configure(settings.log_format, settings.log_level, sys.stderr)
         logs.log_uncaught()
+        if open_files < settings.connections:
+            logs.log().warning(
+                "fewer files than --connections can be open", limit=open_files, flag="ulimit -n"
+            )
         served = application.opened(thing, loaded, _Telling(notifier))
         daemon = Daemon(
             served.database,
@@ -73,6 +80,15 @@ def serve(loaded: Loaded, protocols: Callable[[Parts], Mapping[Name, Served]]) -
     finally:
         _close(listeners)
     return code
+
+
+def _raise_open_files() -> int:
+    """Have as many descriptors as this process may: the usual limit is for programs that select."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    have, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if have == resource.RLIM_INFINITY else have
 
 
 def _encryption(settings: Settings) -> Encryption | None:
