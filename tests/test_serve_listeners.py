@@ -91,6 +91,18 @@ def test_why_an_address_cannot_be_had_is_told(code: int, expected: str) -> None:
     assert expected in listeners._why(OSError(code, os.strerror(code)), "--http")
 
 
+def test_who_is_gone_without_a_word_is_found(stack: ExitStack) -> None:
+    """The system asks silent connections whether anybody is there."""
+    (listener,) = opened(stack, "--http=127.0.0.1:0")
+    address = listener.socket.getsockname()
+    stack.enter_context(closing(socket.create_connection(address)))
+    accepted = stack.enter_context(closing(listener.socket.accept()[0]))
+
+    assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) != 0
+    if hasattr(socket, "TCP_KEEPIDLE"):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+
+
 def test_an_address_of_another_machine_is_told(stack: ExitStack) -> None:
     """As the system says it: 192.0.2.1 is for documentation, and no machine's."""
     with pytest.raises(CairnError, match=r"192\.0\.2\.1:0: this machine has no such address"):

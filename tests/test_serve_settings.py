@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -208,6 +209,19 @@ def test_settings_are_printed_with_their_origins(
     assert shown["threads"] == {"value": 8, "source": "default", "name": None}
     assert lines["idle"].split() == ["3", "CAIRN_IDLE"]
     assert set(lines) == set(NAMES)
+
+
+def test_without_the_extra_it_says_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other commands need nothing of it."""
+    monkeypatch.delitem(sys.modules, "cairndb.server.settings")
+    monkeypatch.setitem(sys.modules, "pydantic_settings", None)
+    cairn = Cairn(capsys)
+
+    cairn("serve", "bank:Bank", "bank.cairn", code=2)
+
+    assert "needs pydantic_settings: pip install 'cairndb[server]'" in cairn.error
 
 
 def test_the_documentation_has_every_setting() -> None:

@@ -16,6 +16,7 @@ import ipaddress
 import os
 import socket
 import stat
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
@@ -34,6 +35,7 @@ NAMES: Final[tuple[Name, ...]] = ("resp", "http")
 
 FIRST_INHERITED: Final = 3  # sd_listen_fds(3)
 _LOCK_SECONDS: Final = 10.0
+_KEEP_ALIVE: Final = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 
 
 class Listener(NamedTuple):
@@ -71,7 +73,10 @@ class Listener(NamedTuple):
     def is_open_to_others(self) -> bool:
         """Whether other users of this machine may connect, of a Unix socket that is a file."""
         name = self.socket.getsockname()
-        return not isinstance(name, str) or Path(name).stat().st_mode & 0o077 != 0
+        if not isinstance(name, str):  # an abstract name of Linux's: everybody's
+            return True
+        others = 0o022 if sys.platform == "linux" else 0o077  # who connects writes
+        return Path(name).stat().st_mode & others != 0
 
     def close(self) -> None:
         """Stop listening, and remove the file if it is still this one's."""
@@ -134,6 +139,7 @@ def inherited(environment: MutableMapping[str, str]) -> Iterator[Listener]:
                 f"the socket {name!r} that was handed over can't be served: its unit must say "
                 "FileDescriptorName=resp or FileDescriptorName=http, and ListenStream="
             )
+        _find_the_dead(found)
         yield Listener(meant[0], found)
 
 
@@ -166,8 +172,22 @@ def _tcp(protocol: Name, settings: Settings) -> Iterator[Listener]:
         except OSError as error:
             made.close()
             raise CairnError(f"{flag} {text}: {_why(error, flag)}") from None
+        _find_the_dead(made)
         port = made.getsockname()[1]  # where 0 was asked for, the same for all addresses
         yield Listener(protocol, made)
+
+
+def _find_the_dead(listening: socket.socket) -> None:
+    """Have connections closed whose other side is gone without a word, in about two minutes.
+
+    What is accepted inherits that from what listens, on Linux at least.
+    """
+    if listening.family == socket.AF_UNIX:
+        return
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEP_ALIVE.items():
+        if (option := getattr(socket, name, None)) is not None:
+            listening.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _why(error: OSError, flag: str) -> str:
@@ -254,7 +274,8 @@ def check_exposure(
             raise UsageError(
                 f"{each.protocol} at {each.where} can be reached by other users of this machine, "
                 "and there are no tokens: give --tokens FILE (made by 'cairn token new FILE NAME'),"
-                " or --unix-mode 0600; --insecure-listen says that everybody may"
+                " or --unix-mode 0600 (SocketMode= of what systemd hands over); --insecure-listen "
+                "says that everybody may"
             )
         if each.is_exposed and not (encrypted and tokens):
             missing = {
