@@ -6,8 +6,12 @@ import contextlib
 import os
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cairndb
+
+if TYPE_CHECKING:
+    from cairndb.service import Answer, Handler, Request
 
 
 class Patient(cairndb.Record):
@@ -51,6 +55,17 @@ class Patient(cairndb.Record):
     def total(self) -> int:
         """How often anything was counted."""
         return sum(self.counts.values())
+
+
+def polite(handler: Handler) -> Handler:
+    """As an application wraps what is done for others."""
+
+    def handle(request: Request) -> Answer:
+        if request.target == "count" and request.data == [b"rude"]:
+            raise ValueError("say please")
+        return handler(request)
+
+    return handle
 
 
 def open_patient(path: str) -> cairndb.Database[Patient]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import socket
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -14,13 +16,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 import cairndb
-from daemons import Daemon, Refused, Resp, eventually, refusal
+from daemons import SECONDS, Daemon, Refused, Resp, eventually, refusal
 from patient import Patient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.process
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
 
 PATIENT = "patient:Patient"
 
@@ -62,9 +66,11 @@ def in_thread(daemon: Daemon, folder: Path) -> None:
 def test_serves_both_protocols_until_told_to_stop(tmp_path: Path) -> None:
     """An update by one protocol is seen by the other, and is there after SIGTERM; it exits by 0."""
     path = tmp_path / "bank.cairn"
-    with Daemon(path, root=PATIENT) as daemon:
+    with Daemon(path, "--middleware=patient:polite", root=PATIENT) as daemon:
         with daemon.resp() as resp:
             assert resp.run("count", "a") == 1
+            with pytest.raises(Refused, match="say please"):  # by the application's middleware
+                resp.run("count", "rude")
         assert daemon.http("/run/total", "POST") == (200, b"1")
         assert daemon.http("/readyz")[0] == 200
         status, figures = daemon.http("/metrics")
@@ -102,6 +108,20 @@ def test_what_has_begun_is_finished(where: str, tmp_path: Path) -> None:
     assert contents(path)[1][-1] == str(waiting.flag)
 
 
+def test_watches_do_not_hold_up_the_end(tmp_path: Path) -> None:
+    """They are ended at once: they would never end by themselves."""
+    with (
+        Daemon(tmp_path / "bank.cairn", "--drain=1000", root=PATIENT) as daemon,
+        socket.create_connection(("127.0.0.1", daemon.port("http")), SECONDS) as watching,
+    ):
+        watching.sendall(b"GET /watch HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert watching.recv(100).startswith(b"HTTP/1.1 200")
+
+        assert daemon.stop() == 0
+        while watching.recv(1 << 16):
+            pass
+
+
 def _is_refused(port: int) -> bool:
     try:
         Resp(port).close()
@@ -128,6 +148,7 @@ def test_what_does_not_end_is_cut(where: str, tmp_path: Path) -> None:
     assert str(waiting.flag) not in contents(path)[1]
 
 
+@on_linux
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     """However long the drain may take."""
     with Daemon(tmp_path / "bank.cairn", "--drain=1000", root=PATIENT) as daemon:
@@ -186,6 +207,7 @@ def test_updates_are_refused_while_memory_is_short(short_of_memory: Daemon) -> N
     assert b"cairndb_memory_refusals_total 2.0" in daemon.http("/metrics")[1]
 
 
+@on_linux
 def test_a_full_disk_refuses_updates_and_reads_go_on(tmp_path: Path) -> None:
     """Without room an update is refused; with room again it works, in the same process."""
     path = tmp_path / "bank.cairn"
@@ -203,6 +225,7 @@ def test_a_full_disk_refuses_updates_and_reads_go_on(tmp_path: Path) -> None:
         assert daemon.stop() == 0
 
 
+@on_linux
 def test_a_failed_database_ends_it_for_the_supervisor(tmp_path: Path) -> None:
     """A write that fails: what waited is told that its outcome is unknown, and it exits by 75."""
     path = tmp_path / "bank.cairn"
@@ -253,8 +276,6 @@ def test_a_database_that_is_owned_is_told(tmp_path: Path) -> None:
 
 def test_systemd_hands_over_sockets_and_is_told(tmp_path: Path) -> None:
     """Sockets that were inherited are served instead of the defaults; systemd hears how it is."""
-    import socket  # noqa: PLC0415  in this test alone
-
     with (
         socket.create_server(("127.0.0.1", 0)) as listening,
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as hearing,

@@ -13,9 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cairndb.errors import UsageError
+from cairndb.errors import CairnError, UsageError
+from cairndb.server import application
 from cairndb.server.settings import Settings, flag_of, load, variable_of
 from commands import Cairn
+from patient import polite
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "serving" / "daemon.md"
 NAMES = list(Settings.model_fields)
@@ -209,6 +211,62 @@ def test_settings_are_printed_with_their_origins(
     assert shown["threads"] == {"value": 8, "source": "default", "name": None}
     assert lines["idle"].split() == ["3", "CAIRN_IDLE"]
     assert set(lines) == set(NAMES)
+
+
+def opened(name: str, path: Path, *arguments: str) -> application.Served:
+    """What is served by a command line; nothing listens."""
+    loaded = load([name, str(path), "--app-dir", str(Path(__file__).parent), *arguments])
+    thing = application.found(name, loaded.settings.app_dir)
+    return application.opened(thing, loaded)
+
+
+@pytest.mark.parametrize("name", ["patient:Patient", "patient:open_patient"])
+def test_a_class_or_a_function_is_served(name: str, tmp_path: Path) -> None:
+    """Either way there is an open database, and the type of its root."""
+    served = opened(name, tmp_path / "x.cairn")
+    with served.database:
+        assert served.root.__name__ == "Patient"
+
+
+def test_settings_of_the_opening_reach_it(tmp_path: Path) -> None:
+    """An untyped database, kept for long, that isn't made if it isn't there."""
+    with pytest.raises(CairnError, match="there is no database"):
+        opened("untyped", tmp_path / "x.cairn", "--no-create")
+    served = opened("untyped", tmp_path / "x.cairn", "--retain=7d", "--audit")
+    with served.database as database, database.update() as root:
+        root["a"] = 1
+    assert served.root == dict[str, Any]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "expected"),
+    [
+        ("", [], "cairn serve bank:Bank bank.cairn"),
+        ("patient", [], "what is served is module:Name"),
+        ("nowhere:Bank", [], "No module named 'nowhere'"),
+        ("patient:Nobody", [], "has no attribute 'Nobody'"),
+        ("patient:NUMBER", [], "neither a class nor a function"),
+        ("patient:open_nothing", [], "returned no open database but a str"),
+        ("patient:open_patient", ["--durability=process"], "opens the database by itself"),
+        ("patient:open_patient", ["--no-create"], "what is given as --create is said there"),
+    ],
+)
+def test_what_cannot_be_served_is_told(
+    name: str, arguments: list[str], expected: str, tmp_path: Path
+) -> None:
+    """With what to write instead."""
+    with pytest.raises(UsageError, match=expected):
+        opened(name, tmp_path / "x.cairn", *arguments)
+
+
+def test_middleware_is_found_by_its_names() -> None:
+    """In its order; what isn't a function is refused."""
+    folder = str(Path(__file__).parent)
+
+    assert application.middleware_of("", folder) == []
+    assert application.middleware_of("patient:polite, patient:polite", folder) == [polite, polite]
+    with pytest.raises(UsageError, match="--middleware patient:NUMBER isn't a function"):
+        application.middleware_of("patient:NUMBER", folder)
 
 
 def test_without_the_extra_it_says_what_to_install(

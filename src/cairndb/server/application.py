@@ -24,6 +24,7 @@ from cairndb.errors import UsageError
 if TYPE_CHECKING:
     from cairndb.opening import Progress
     from cairndb.server.settings import Loaded
+    from cairndb.service import Middleware
 
 UNTYPED: Final = "untyped"
 
@@ -68,6 +69,24 @@ def found(name: str, directory: str) -> Any:
     except (ImportError, AttributeError) as error:
         raise UsageError(f"{name}: {error} (looked for in {directory} and sys.path)") from None
     return thing
+
+
+def middleware_of(names: str, directory: str) -> list[Middleware]:
+    """The application's own middleware.
+
+    Args:
+        names: `module:function,module:function`, the outermost first; empty for none.
+        directory: where the modules are imported from.
+
+    Raises:
+        UsageError: one of them isn't there, or isn't a function.
+    """
+    listed = [name for name in names.replace(" ", "").split(",") if name]
+    functions = [found(name, directory) for name in listed]
+    for name, function in zip(listed, functions, strict=True):
+        if not callable(function):
+            raise UsageError(f"--middleware {name} isn't a function from a handler to a handler")
+    return functions
 
 
 def opened(thing: Any, loaded: Loaded, progress: Progress | None = None) -> Served:

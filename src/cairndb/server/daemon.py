@@ -37,7 +37,7 @@ from cairndb.server.supervision import Supervision, described, stacks
 from cairndb.service import Service
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from types import FrameType
 
     from cairndb.database import Database
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from cairndb.server.notifying import Notifier
     from cairndb.server.settings import Settings
     from cairndb.server.tokens import Tokens
-    from cairndb.service import Handler
+    from cairndb.service import Handler, Middleware
 
 STOPPED: Final = 0
 FAILED: Final = 75
@@ -138,6 +138,7 @@ class Daemon:
         tokens: that are asked for.
         notifier: tells systemd.
         protocols: makes what serves connections, by the names of their protocols.
+        middleware: the application's own, around all requests.
         leave: ends the process at once, whatever its threads do.
     """
 
@@ -152,6 +153,7 @@ class Daemon:
         tokens: Tokens | None,
         notifier: Notifier,
         protocols: Callable[[Parts], Mapping[Name, Served]],
+        middleware: Sequence[Middleware] = (),
         leave: Callable[[int], None] = leave_process,
     ) -> None:
         # Set once:
@@ -162,6 +164,7 @@ class Daemon:
         self._tokens = tokens
         self._notifier = notifier
         self._protocols = protocols
+        self._middleware = middleware
         self._leave = leave
         self._watermark = Watermark(settings.memory_watermark, settings.memory_bytes)
         self._supervision = Supervision(settings.method_seconds, self._overdue)
@@ -192,7 +195,7 @@ class Daemon:
             self._tokens,
             self._failed,
             access_log=settings.access_log,
-            middleware=[metrics.counted],
+            middleware=[metrics.counted, *self._middleware],
         )
         runner = Runner(handler, loop, lock_seconds=settings.lock_seconds, threads=settings.threads)
         parts = Parts(

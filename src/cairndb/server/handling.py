@@ -1,8 +1,9 @@
 """What happens to a request, from the outside inwards: the one place where that is put together.
 
-    around all protocols     counted, logged, revoked, supervised, spared        below
-    of a protocol            who asks, how much is taken, how it is answered     resp, http
-    of a method              what the application wraps its own functions with
+    of a protocol            who asks, how much is taken, how it is answered        resp, http
+    around all protocols     counted, the application's own (`--middleware`), logged, noticed,
+                             revoked, supervised, spared                            below
+    of a method              as the middleware that looks at `Request.target`
 
 A middleware is a function from handler to handler (`service.Middleware`), so each of these can be
 read, tested and left out by itself. Those here wrap operations, whichever protocol they come by.
@@ -46,7 +47,7 @@ def handler_of(
         tokens: that were asked for.
         failed: told when the database has failed.
         access_log: whether each request is logged.
-        middleware: further ones, outermost.
+        middleware: further ones, outermost: figures, and what the application brings.
     """
     return wrapped(
         service.handle,

@@ -125,7 +125,7 @@ def inherited(environment: MutableMapping[str, str]) -> Iterator[Listener]:
     """
     given = [environment.pop(f"LISTEN_{key}", "") for key in ("PID", "FDS", "FDNAMES")]
     pid, count, names = given
-    if pid != str(os.getpid()) or not count:
+    if pid != str(os.getpid()) or not count.isdecimal():
         return
     texts = names.split(":")
     for number in range(int(count)):

@@ -74,6 +74,9 @@ class Settings(BaseSettings):
     )
     database: CliPositionalArg[str] = _setting("", "the directory of the database")
     app_dir: str = _setting(".", "where the module is imported from")
+    middleware: str = _setting(
+        "", "functions that wrap the handling of requests, outermost first: bank:timed,bank:checked"
+    )
 
     # As for cairndb.open.
     create: bool = _setting(True, "make the database if it isn't there")

@@ -8,7 +8,7 @@ import resource
 import signal
 import sys
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Final
 
 from cairndb.server import application, logs
@@ -49,6 +49,7 @@ def serve(loaded: Loaded, protocols: Callable[[Parts], Mapping[Name, Served]]) -
     open_files = _raise_open_files()
     notifier = Notifier(os.environ)
     thing = application.found(settings.application, settings.app_dir)
+    middleware = application.middleware_of(settings.middleware, settings.app_dir)
     tokens = Tokens(settings.tokens) if settings.tokens else None
     encryption = _encryption(settings)
     listeners = open_listeners(loaded, os.environ)
@@ -66,17 +67,19 @@ def serve(loaded: Loaded, protocols: Callable[[Parts], Mapping[Name, Served]]) -
                 "fewer files than --connections can be open", limit=open_files, flag="ulimit -n"
             )
         served = application.opened(thing, loaded, _Telling(notifier))
-        daemon = Daemon(
-            served.database,
-            served.root,
-            settings,
-            listeners=listeners,
-            encryption=encryption,
-            tokens=tokens,
-            notifier=notifier,
-            protocols=protocols,
-        )
-        code = asyncio.run(daemon.run())
+        with closing(served.database):  # already, unless something is wrong here
+            daemon = Daemon(
+                served.database,
+                served.root,
+                settings,
+                listeners=listeners,
+                encryption=encryption,
+                tokens=tokens,
+                notifier=notifier,
+                protocols=protocols,
+                middleware=middleware,
+            )
+            code = asyncio.run(daemon.run())
     finally:
         _close(listeners)
     return code
