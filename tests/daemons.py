@@ -99,6 +99,7 @@ class Daemon:
         environment: further variables.
         before: what runs the command, if it isn't run by itself.
         addresses: flags that say where to listen.
+        read_log: whether what it logs is read after it has started.
         options: of `subprocess.Popen`.
     """
 
@@ -110,18 +111,29 @@ class Daemon:
         environment: Mapping[str, str] | None = None,
         before: Sequence[str] = (),
         addresses: Sequence[str] = ("--resp=127.0.0.1:0", "--http=127.0.0.1:0"),
+        read_log: bool = True,
         **options: Any,
     ) -> None:
+        self._connections: list[Resp] = []
         self.log = path.parent / f"{path.name}.{time.monotonic_ns()}.log"
         command = [sys.executable, "-m", "cairndb", "serve", root, str(path)]
-        self._connections: list[Resp] = []
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*before, *command, *addresses, f"--app-dir={TESTS}", *arguments],
-                stderr=log,
+                stderr=log if read_log else subprocess.PIPE,
                 env={**os.environ, "PYTHONPATH": str(SOURCES), **(environment or {})},
                 **options,
             )
+
+    def _read_until(self, event: str) -> None:
+        """Of a pipe: what is logged until then."""
+        assert self.process.stderr is not None
+        with self.log.open("ab") as log:
+            while f'"{event}"'.encode() not in self.log.read_bytes():
+                line = self.process.stderr.readline()
+                assert line, self.log.read_text()
+                log.write(line)
+                log.flush()
 
     def events(self, event: str | None = None) -> list[dict[str, Any]]:
         """What was logged, or only what of one kind."""
@@ -172,6 +184,8 @@ class Daemon:
 
     def __enter__(self) -> Self:
         try:
+            if self.process.stderr is not None:
+                self._read_until("started")
             self.wait_for("started")
         except BaseException:
             self.__exit__()
@@ -183,6 +197,8 @@ class Daemon:
             connection.close()
         self.process.kill()
         self.process.wait(SECONDS)
+        if self.process.stderr is not None:
+            self.process.stderr.close()
 
 
 def eventually(true: Callable[[], object]) -> None:

@@ -148,6 +148,19 @@ def test_what_does_not_end_is_cut(where: str, tmp_path: Path) -> None:
     assert str(waiting.flag) not in contents(path)[1]
 
 
+def test_logs_that_nobody_reads_do_not_keep_it(tmp_path: Path) -> None:
+    """A loop that is stuck in writing them is left as one that is stuck in a method."""
+    arguments = ("--drain=0", "--access-log")
+    with Daemon(tmp_path / "bank.cairn", *arguments, root=PATIENT, read_log=False) as daemon:
+        with daemon.resp() as resp:
+            resp.socket.settimeout(1)
+            with suppress(TimeoutError):
+                while True:  # until the pipe is full
+                    resp.run("total")
+
+        assert daemon.stop() == 0
+
+
 @on_linux
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     """However long the drain may take."""

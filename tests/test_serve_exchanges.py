@@ -215,6 +215,7 @@ def test_clients_can_be_asked_for_certificates(tmp_path: Path, authority: trustm
     client = ssl.create_default_context()
     authority.configure_trust(client)
 
+    assert encryption.context("http").minimum_version == ssl.TLSVersion.TLSv1_2
     assert not _shakes_hands(encryption.context("resp"), client)
     authority.issue_cert("client").configure_cert(client)
     assert _shakes_hands(encryption.context("resp"), client)

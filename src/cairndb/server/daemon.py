@@ -20,6 +20,7 @@ import contextlib
 import logging
 import os
 import signal
+import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
@@ -56,6 +57,7 @@ _BEAT_SECONDS: Final = 1.0
 _LOOK_SECONDS: Final = 0.02
 _GRACE_SECONDS: Final = 1.0
 """How long after the drain what doesn't end is waited for still."""
+_LAST_WORDS_SECONDS: Final = 1.0
 _CLOSE_SECONDS: Final = 30.0
 """How long the last sync may take."""
 
@@ -120,9 +122,21 @@ class State:
         self.served: Mapping[Name, Served] = {}
 
 
-def leave_process(code: int) -> None:
-    """End the process at once, whatever its threads do."""
-    logging.shutdown()
+def leave_process(code: int, last_words: Callable[[], None]) -> None:
+    """End the process at once, whatever its threads do.
+
+    Args:
+        code: the exit code.
+        last_words: logs why. Nobody waits for that for long: a thread may be stuck in writing logs.
+    """
+
+    def say() -> None:
+        last_words()
+        logging.shutdown()
+
+    teller = threading.Thread(target=say, name="cairndb last words", daemon=True)
+    teller.start()
+    teller.join(_LAST_WORDS_SECONDS)
     os._exit(code)
 
 
@@ -154,7 +168,7 @@ class Daemon:
         notifier: Notifier,
         protocols: Callable[[Parts], Mapping[Name, Served]],
         middleware: Sequence[Middleware] = (),
-        leave: Callable[[int], None] = leave_process,
+        leave: Callable[[int, Callable[[], None]], None] = leave_process,
     ) -> None:
         # Set once:
         self._database = database
@@ -270,6 +284,8 @@ class Daemon:
             signal.SIGINT: self._stop,
             signal.SIGHUP: self._hang_up,
         }
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+            del handlers[signal.SIGINT]  # in the background of a shell it is for who is in front
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             yield
@@ -372,5 +388,7 @@ class Daemon:
         self._supervision.end_by = time.monotonic() + _GRACE_SECONDS
 
     def _overdue(self) -> None:  # in the supervision's thread
-        log().warning("left with what still runs", stacks=stacks())
-        self._leave(self._code())
+        running = stacks()
+        self._leave(
+            self._code(), lambda: log().warning("left with what still runs", stacks=running)
+        )

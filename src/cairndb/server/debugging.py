@@ -3,8 +3,8 @@
     GET /debug/stacks               what each thread does now
     GET /debug/profile?seconds=5    how often each stack was seen, as flame graphs are made of
 
-For an admin's token, or from this machine: by a connection that a proxy hasn't passed on, since
-what a proxy passes on comes from this machine, too.
+For an admin's token, or from this machine: by a connection to this machine's own name that a proxy
+hasn't passed on, since what a proxy passes on comes from this machine, too.
 """
 
 from __future__ import annotations
@@ -115,8 +115,14 @@ def _calls(frame: FrameType | None) -> list[str]:
 def _is_from_here(request: Request) -> bool:
     if request.client is None or any(name in request.headers for name in _PASSED_ON):
         return False
+    # The name as well: a page of anywhere can have its own name lead a browser here.
+    name = request.url.hostname or ""
+    return _is_loopback(request.client.host) and (name == "localhost" or _is_loopback(name))
+
+
+def _is_loopback(host: str) -> bool:
     try:
-        return ipaddress.ip_address(request.client.host.partition("%")[0]).is_loopback
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
     except ValueError:
         return False
 
