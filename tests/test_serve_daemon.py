@@ -161,6 +161,18 @@ def test_logs_that_nobody_reads_do_not_keep_it(tmp_path: Path) -> None:
         assert daemon.stop() == 0
 
 
+def test_a_reader_that_has_gone_does_not_end_it(tmp_path: Path) -> None:
+    """Writing to nobody is an error, of logs as of replies, and not the end of the process."""
+    path = tmp_path / "bank.cairn"
+    with Daemon(path, "--access-log", root=PATIENT, read_log=False) as daemon:
+        assert daemon.process.stderr is not None
+        daemon.process.stderr.close()
+        with daemon.resp() as resp:
+            assert [resp.run("count", "a") for _ in range(3)] == [1, 2, 3]
+
+        assert daemon.stop() == 0
+
+
 @on_linux
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     """However long the drain may take."""

@@ -244,6 +244,7 @@ def test_what_is_handed_over_is_served_by_its_name(
     """A socket is for the protocol that its name says; the variables are taken away."""
     (given_socket,) = opened(stack, "--http=127.0.0.1:0")
     number = os.dup(given_socket.socket.fileno())
+    os.set_inheritable(number, True)
     monkeypatch.setattr(listeners, "FIRST_INHERITED", number)
     loaded = load([])
     try:
