@@ -24,9 +24,11 @@ from cairndb.errors import (
     LockTimeout,
     OutcomeUnknown,
     ReadOnlyError,
+    RemoteError,
     ResultLost,
     SchemaError,
     StaleDraft,
+    Unavailable,
     UnknownPosition,
     UsageError,
     ValidationError,
@@ -58,10 +60,12 @@ __all__ = [
     "ReadOnlyError",
     "Record",
     "Ref",
+    "RemoteError",
     "ResultLost",
     "SchemaError",
     "StaleDraft",
     "Subscription",
+    "Unavailable",
     "UnknownPosition",
     "UsageError",
     "ValidationError",
@@ -75,12 +79,18 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from cairndb.client import Client as Client
+    from cairndb.client import connect as connect
     from cairndb.server.http import asgi as asgi
 
 
 def __getattr__(name: str) -> Any:
-    # Not imported before it is asked for: it takes ten times as long as all of the above, and needs
-    # libraries of the extra.
+    # Not imported before it is asked for: it takes longer than all of the above, and needs
+    # libraries of an extra.
+    if name in {"Client", "connect"}:
+        from cairndb import client  # noqa: PLC0415
+
+        return getattr(client, name)
     if name == "asgi":
         try:
             from cairndb.server.http import asgi  # noqa: PLC0415

@@ -179,6 +179,34 @@ class UnknownPosition(UsageError):  # noqa: N818  names the state of the history
     """
 
 
+class Unavailable(CairnError, TimeoutError):  # noqa: N818  names the state of the server
+    """No server answered within the time of the call; nothing has happened, and it can be repeated.
+
+    What was in the way last is its cause.
+    """
+
+
+class RemoteError(CairnError):
+    """What was raised in the owner's process, if its class can't be had here.
+
+    The cause of an exception whose class can be had, so that one sees where it comes from.
+
+    Args:
+        module: of its class, there.
+        name: of its class, there.
+        message: its text.
+    """
+
+    def __init__(self, module: str, name: str, message: str) -> None:
+        super().__init__(module, name, message)
+        self.module = module
+        self.name = name
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.name}, raised in the owner's process: {self.message}"
+
+
 class LockTimeout(CairnError, TimeoutError):  # noqa: N818  as TimeoutError's own subclasses in use
     """A lock wasn't to be had within the time that the caller gave."""
 

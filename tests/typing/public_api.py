@@ -3,6 +3,7 @@
 from typing import Any, assert_type
 
 import cairndb
+from cairndb.cancellation import CancelToken
 
 
 class Account(cairndb.Record):
@@ -112,3 +113,30 @@ def watches_give_changes() -> None:
     db.watch(since=1.5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     subscription = db.on_commit("/**", lambda change: change.lsn)
     assert_type(subscription, cairndb.Subscription)
+
+
+def clients_call_as_if_it_were_open_here() -> None:
+    """A client is typed by its root, and its calls by the method, with or without limits."""
+    client = cairndb.connect("cairn://localhost", Bank)
+    assert_type(client, cairndb.Client[Bank])
+    assert_type(client.run(Bank.deposit, "alice", 5), int)
+    assert_type(client.run(Bank.deposit, "alice", amount=5), int)
+    assert_type(client.run(Bank.owners), list[str])
+    assert_type(client.run(Bank.deposit, "alice", 5, timeout=1.0, cancel=CancelToken()), int)
+    assert_type(client.run(Bank.owners, cancel=CancelToken()), list[str])
+    calls = client.within(timeout=1.0, cancel=CancelToken())
+    assert_type(calls.run(Bank.deposit, "alice", amount=5), int)
+    assert_type(client.get("/accounts/alice", Account), Account)
+    client.run(Bank.deposit, 5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    client.run(Bank.deposit)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    calls.run(Bank.deposit, 5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    assert_type(cairndb.connect("cairn://localhost"), cairndb.Client[dict[str, Any]])
+
+
+async def clients_of_tasks_are_typed_as_well() -> None:
+    """What tasks await is typed the same."""
+    async with cairndb.connect("cairn://localhost", Bank) as client:
+        assert_type(client, cairndb.Client[Bank])
+        assert_type(await client.run_async(Bank.deposit, "alice", amount=5), int)
+        assert_type(await client.run_async(Bank.owners, timeout=1.0), list[str])
+        await client.run_async(Bank.deposit, 5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
