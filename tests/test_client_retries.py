@@ -1,0 +1,173 @@
+"""Calls over a network that fails: at any byte, for any time, with anything."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cairndb.cancellation import CancelToken
+from cairndb.errors import CairnError, Cancelled, OutcomeUnknown, Unavailable
+from remote import Cut, Served, Wire
+from remote_root import Refusal, Tally, client_of, count_of, served
+from threads import Aside, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SHORT_SECONDS = 0.1
+"""The timeout of calls that can't succeed."""
+PATIENCE_SECONDS = 5.0
+"""How much later than its timeout a call may return on a busy machine."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server for all tests of this file."""
+    with served(tmp_path_factory.mktemp("served")) as found:
+        yield found
+
+
+@pytest.mark.parametrize("way", ["requests", "replies"])
+@pytest.mark.parametrize("resets", [False, True])
+def test_an_update_is_applied_once_wherever_the_connection_is_cut(
+    server: Served, way: str, *, resets: bool
+) -> None:
+    """Cut at each byte of what goes out and comes back, in turn, an update is applied once."""
+    place = 0
+    with Wire(server.port) as wire:
+        while True:
+            name = f"{way} {resets} {place}"
+            wire.cuts = [*[Cut()] * wire.made, Cut(**{way: place}, resets=resets)]  # type: ignore[arg-type]
+            before = wire.reached
+            with client_of(wire.url) as client:
+                assert client.run(Tally.count, name) == 1
+            assert count_of(server, name) == 1
+            if wire.reached == before:
+                break
+            place += 1
+    assert place > 100
+
+
+def test_an_update_is_applied_once_however_often_the_connection_is_cut(server: Served) -> None:
+    """Cut again and again, at other bytes, an update is applied once."""
+    cuts = [Cut(requests=n) for n in range(0, 120, 5)] + [Cut(replies=n) for n in range(0, 200, 5)]
+    with Wire(server.port, *cuts) as wire, client_of(wire.url) as client:
+        assert client.run(Tally.count, "often") == 1
+        assert wire.made > len(cuts) / 2
+    assert count_of(server, "often") == 1
+
+
+def test_a_waiting_connection_that_is_cut_is_replaced(server: Served) -> None:
+    """Calls go on over another connection when the one before was cut between or in them."""
+    with Wire(server.port) as wire, client_of(wire.url) as client:
+        client.run(Tally.counted, "x")
+        wire.cuts = [Cut(), Cut(replies=400), Cut(requests=500)]
+        for number in range(30):
+            assert client.run(Tally.count, f"waiting {number}") == 1
+
+
+def test_an_error_of_a_method_is_final(server: Served) -> None:
+    """What a method raised isn't tried again, and has changed nothing."""
+    with client_of(server.url) as client:
+        with pytest.raises(Refusal):
+            client.run(Tally.refuse, "refused")
+        assert client.run(Tally.counted, "refused") == 0
+
+
+@pytest.mark.parametrize("replies", [0, 1, 50])
+def test_a_silent_server_costs_no_more_than_the_timeout(server: Served, replies: int) -> None:
+    """A server that accepts, and says nothing or half a greeting, is unavailable: nothing sent."""
+    cuts = [Cut(replies=replies, stalls=True)] * 5
+    with (
+        Wire(server.port, *cuts) as wire,
+        client_of(wire.url, timeout=SHORT_SECONDS) as client,
+    ):
+        began = time.monotonic()
+        with pytest.raises(Unavailable, match="nothing has happened"):
+            client.run(Tally.count, "silent")
+        assert SHORT_SECONDS <= time.monotonic() - began < SHORT_SECONDS + PATIENCE_SECONDS
+    assert count_of(server, "silent") == 0
+
+
+def test_a_withheld_answer_is_an_unknown_outcome(server: Served) -> None:
+    """When the time is over after an update was sent, nobody knows; a query has done nothing."""
+    withheld = Cut(withholds=b"CAIRN.RUN", stalls=True)
+    with Wire(server.port, rest=withheld) as wire, client_of(wire.url) as client:
+        with pytest.raises(Unavailable, match="nothing has happened"):
+            client.run(Tally.counted, "withheld", timeout=SHORT_SECONDS)
+        timeout = SHORT_SECONDS
+        while True:  # on a busy machine the time may be over before it is sent
+            before = count_of(server, "withheld")
+            with pytest.raises((OutcomeUnknown, Unavailable)) as caught:
+                client.run(Tally.count, "withheld", timeout=timeout)
+            if isinstance(caught.value, OutcomeUnknown):
+                break
+            assert count_of(server, "withheld") == before
+            timeout *= 2
+        wait_until(lambda: count_of(server, "withheld") == before + 1)
+
+
+def test_a_cancelled_call_says_whether_it_was_sent(server: Served) -> None:
+    """Cancelled before an update has left it hasn't happened, after that nobody knows."""
+    cuts = [Cut(requests=0, stalls=True), Cut(withholds=b"CAIRN.RUN", stalls=True)]
+    with Wire(server.port, *cuts) as wire, client_of(wire.url, timeout=None) as client:
+        token = CancelToken()
+        calls = client.within(cancel=token)
+        early = Aside(lambda: calls.run(Tally.count, "early"))
+        wait_until(lambda: wire.reached == 1)
+        token.cancel("enough")
+        with pytest.raises(Cancelled, match="enough"):
+            early.result()
+
+        later = CancelToken()
+        late = Aside(lambda: client.run(Tally.count, "late", cancel=later))
+        wait_until(lambda: count_of(server, "late") == 1 and wire.reached == 2)
+        later.cancel("enough")
+        with pytest.raises(OutcomeUnknown, match="cancelled") as caught:
+            late.result()
+        assert isinstance(caught.value.__cause__, Cancelled)
+    assert count_of(server, "early") == 0
+
+
+def test_an_update_that_has_left_in_part_has_not_happened(server: Served) -> None:
+    """Cancelled while an update is being sent, one knows that it isn't executed."""
+    cut, token = Cut(requests=200, stalls=True), CancelToken()
+    with Wire(server.port, cut) as wire, client_of(wire.url, timeout=None) as client:
+        call = Aside(lambda: client.run(Tally.count, "x" * (1 << 25), cancel=token))
+        wait_until(lambda: wire.reached == 1)
+        token.cancel()
+        with pytest.raises(Cancelled):
+            call.result()
+
+
+def test_nobody_listens(server: Served) -> None:
+    """Without a server calls end in time, and say what was in the way."""
+    with Wire(server.port) as wire:
+        url = wire.url
+    with client_of(url, timeout=SHORT_SECONDS) as client:
+        began = time.monotonic()
+        with pytest.raises(Unavailable, match="refused"):
+            client.run(Tally.count, "nobody")
+        assert time.monotonic() - began < SHORT_SECONDS + PATIENCE_SECONDS
+
+
+@settings(max_examples=50)
+@given(garbage=st.binary(min_size=1), place=st.integers(0, 250))
+def test_garbage_does_no_harm(server: Served, garbage: bytes, place: int) -> None:
+    """Whatever comes instead of replies: an update is applied once, or refused and not known."""
+    name = f"garbage {garbage.hex()} {place}"
+    with (
+        Wire(server.port, Cut(replies=place, garbage=garbage)) as wire,
+        client_of(wire.url, timeout=10.0) as client,
+    ):
+        try:
+            assert client.run(Tally.count, name) == 1
+        except CairnError:
+            assert b"-" in garbage  # it says something: that the server refuses
+        else:
+            assert count_of(server, name) == 1
+    assert count_of(server, name) <= 1
