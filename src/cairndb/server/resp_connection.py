@@ -393,7 +393,7 @@ def _have_tested(transport: asyncio.BaseTransport) -> None:
 
 def _too_long(reply_bytes: int, limit: int) -> bytes:
     return values.error(
-        "ERR",
+        "TOOLONG",
         f"the reply would have {reply_bytes:,} bytes, and {limit:,} is the limit here: "
         "ask for a part of it",
     )
