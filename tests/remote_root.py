@@ -51,10 +51,10 @@ class Unpaused(Pauses):
 
 
 @contextmanager
-def served(path: Path, **options: Any) -> Iterator[Served]:
+def served(directory: Path, **options: Any) -> Iterator[Served]:
     """A tally that is served."""
     with (
-        cairndb.open(path / "tally.cairn", Tally, durability="process") as db,
+        cairndb.open(directory / "tally.cairn", Tally, durability="process") as db,
         Served(db, Tally, **options) as server,
     ):
         yield server

@@ -20,6 +20,7 @@ from msgspec import UNSET, UnsetType
 from cairndb.cancellation import CancelToken
 from cairndb.client_exchange import Exchange
 from cairndb.client_waiting import Wait
+from cairndb.client_watch import RemoteWatch
 from cairndb.errors import SchemaError
 from cairndb.flusher_async import in_thread
 from cairndb.service_paths import NoSuchPath
@@ -245,6 +246,38 @@ class Calls(Generic[R]):
             return msgspec.json.decode(found, type=as_type)
         except (TypeError, ValueError) as error:
             raise SchemaError(f"what is at {path} isn't what was asked for: {error}") from error
+
+    def watch(
+        self,
+        pattern: str = "/**",
+        *,
+        since: str | int | None = None,
+        initial: bool = False,
+        timeout: float | None = None,
+    ) -> RemoteWatch:
+        """The changes under a pattern, as they become durable: `for change in client.watch(...)`.
+
+        Each update that changed something there is one item, in order, without a gap, once, also
+        if the server is restarted meanwhile. Values are what JSON has.
+
+        Args:
+            pattern: of paths: exact steps, `*` for any one, `**` for any number.
+            since: the `position` of an item to go on after, or an LSN; None begins now.
+            initial: whether the first item is all that is there now.
+            timeout: seconds without an item that end the iteration; None waits for ever.
+
+        Raises:
+            UsageError: the server doesn't take the pattern, or its log doesn't go back so far.
+            Unavailable: no server answered within the time of a call.
+            Cancelled: cancelled.
+        """
+        link, limits = self._target.link, self._limits
+        watch = RemoteWatch(
+            link, pattern, since=since, initial=initial, timeout=timeout, cancel=limits.cancel
+        )
+        wait = Wait(limits.timeout, limits.cancel)
+        Exchange(link, (), f"watching {pattern}", wait).until(lambda: watch.begin(wait))
+        return watch
 
     @property
     def lsn(self) -> int:

@@ -80,6 +80,7 @@ class Connection:
     __slots__ = (
         "__weakref__",
         "_buffer",
+        "_failures",
         "_hiredis",
         "_poll",
         "_reader",
@@ -95,6 +96,8 @@ class Connection:
         self._poll.register(stream.fileno(), select.POLLIN)
         self._reader = self._hiredis.Reader(notEnoughData=_NOTHING)
         self._buffer = bytearray(_BUFFER_BYTES)
+        # No memory: garbage may announce any length.
+        self._failures = (OSError, MemoryError, self._hiredis.ProtocolError)
         self.sent = False
         """Whether the last command has left whole."""
         self.answered = False
@@ -114,12 +117,8 @@ class Connection:
         try:
             self._send(command, wait)
             return self._reply(wait)
-        except TimeoutError as error:
-            wait.left()  # if it isn't over, the kernel's patience is
-            raise Lost(str(error)) from error
-        except (OSError, MemoryError, self._hiredis.ProtocolError) as error:
-            # No memory: garbage may announce any length.
-            raise Lost(str(error) or type(error).__name__) from error
+        except self._failures as error:
+            raise _lost(error, wait) from error
 
     def _send(self, command: bytes, wait: Wait) -> None:
         try:
@@ -132,19 +131,37 @@ class Connection:
 
     def _reply(self, wait: Wait) -> Any:
         while True:
-            while (reply := self._reader.gets()) is _NOTHING:
-                count = self._stream.recv_into(
-                    self._buffer, cancel=wait.cancel, timeout=wait.left()
-                )
-                if count == 0:
-                    raise Lost("the server has closed the connection")
-                self._reader.feed(self._buffer, 0, count)
+            reply = self._next(wait)
             if isinstance(reply, self._hiredis.ReplyError):
                 code, _, message = str(reply).partition(" ")
                 raise Refused(code, message)
             if not isinstance(reply, self._hiredis.PushNotification):  # nobody asked for that
                 self.answered = True
                 return reply
+
+    def message(self, wait: Wait) -> list[Any]:
+        """Wait for what the server sends by itself.
+
+        Raises:
+            Lost: the connection is gone, or something else came.
+            OutOfTime: the time is over; the connection can be used again.
+            Cancelled: cancelled; as well.
+        """
+        try:
+            message = self._next(wait)
+        except self._failures as error:
+            raise _lost(error, wait) from error
+        if not isinstance(message, self._hiredis.PushNotification):
+            raise Lost("a reply came to what nobody has asked for")
+        return list(message)
+
+    def _next(self, wait: Wait) -> Any:
+        while (reply := self._reader.gets()) is _NOTHING:
+            count = self._stream.recv_into(self._buffer, cancel=wait.cancel, timeout=wait.left())
+            if count == 0:
+                raise Lost("the server has closed the connection")
+            self._reader.feed(self._buffer, 0, count)
+        return reply
 
     def is_alive(self) -> bool:
         """Whether nothing is to be read, not even the end: true as long as nothing is asked."""
@@ -153,6 +170,13 @@ class Connection:
     def close(self) -> None:
         """Close it; twice is harmless."""
         self._stream.close()
+
+
+def _lost(error: Exception, wait: Wait) -> Lost:
+    """What an error of the system or of the protocol means; raises `OutOfTime` if it is that."""
+    if isinstance(error, TimeoutError):
+        wait.left()  # if it isn't over, the kernel's patience is
+    return Lost(str(error) or type(error).__name__)
 
 
 def dial(address: Address, token: str | None, tls: ssl.SSLContext | None, wait: Wait) -> Connection:
@@ -173,13 +197,10 @@ def dial(address: Address, token: str | None, tls: ssl.SSLContext | None, wait: 
     """
     try:
         stream = _connect(address, tls, wait)
-    except TimeoutError as error:
-        wait.left()
-        raise Lost(f"{address}: {error}") from error
     except ssl.SSLCertVerificationError as error:
         raise Unavailable(f"{address} isn't trusted: {error}; nothing has happened") from error
     except OSError as error:
-        raise Lost(f"{address}: {error}") from error
+        raise Lost(f"{address}: {_lost(error, wait)}") from error
     try:
         connection = Connection(stream)
         login = () if token is None else ("AUTH", "cairn", token)

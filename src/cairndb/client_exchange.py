@@ -104,6 +104,13 @@ class Link:
             self._waking = CancelToken()
         wait.sleep(seconds, self._waking)
 
+    def judged(self, refused: Refused) -> Exception:
+        """What to raise for an error of the protocol: `Lost` if it may be different soon."""
+        message = f"{self.server}: {refused.message}"
+        if refused.code in _NOT_NOW or refused.message.startswith(_TOO_MANY):
+            return Lost(message)
+        return _FINAL.get(refused.code, UsageError)(message)
+
     def answered(self) -> None:
         """The server is there: nobody needs to pause any longer."""
         waking = self._waking
@@ -160,17 +167,24 @@ class Exchange:
             OutcomeUnknown: of an update, neither is known.
             CairnError: the server refuses.
         """
-        return self._until_answered(self._reply_to_run)
+        return self.until(lambda: self._try(self._reply_to_run))
 
     def ask(self) -> Any:
         """Send a command that only reads, until there is a reply; raises as `run` does."""
-        return self._until_answered(lambda connection: connection.ask(self._words, self._wait))
+        return self.until(
+            lambda: self._try(lambda connection: connection.ask(self._words, self._wait))
+        )
 
-    def _until_answered(self, ask: Callable[[Connection], T]) -> T:
+    def until(self, attempt: Callable[[], T]) -> T:
+        """Try something until it isn't `Lost`; raises as `run` does.
+
+        Args:
+            attempt: one try.
+        """
         try:
             while True:
                 try:
-                    return self._try(ask)
+                    return attempt()
                 except Lost as lost:
                     self._problem = lost
                 self._link.pause(self._pauses.next(), self._wait)
@@ -277,12 +291,9 @@ class Exchange:
             raise Lost(failure.message)
 
     def _judged(self, refused: Refused) -> Exception:
-        message = f"{self._link.server}: {refused.message}"
         if refused.code in _UNKNOWN:
             self._sent = self._updates
-        if refused.code in _NOT_NOW or refused.message.startswith(_TOO_MANY):
-            return Lost(message)
-        return _FINAL.get(refused.code, UsageError)(message)
+        return self._link.judged(refused)
 
     def _unknown(self, why: str) -> OutcomeUnknown:
         return OutcomeUnknown(

@@ -77,6 +77,20 @@ class Pool:
             self._open.add(connection)
         return connection
 
+    def take_apart(self, wait: Wait) -> Connection:
+        """A new connection beside the others, for `drop_apart`; raises as `take` does."""
+        wait.check()
+        with self._mutex:
+            self._check_open()
+        connection = self._dial(wait)
+        with self._mutex:
+            self._open.add(connection)
+        return connection
+
+    def drop_apart(self, connection: Connection) -> None:
+        """Close a connection that was beside the others; twice is harmless."""
+        self._close(connection)
+
     def _take_place(self, wait: Wait) -> None:
         wait.check()
         with self._mutex:

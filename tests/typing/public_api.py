@@ -127,6 +127,8 @@ def clients_call_as_if_it_were_open_here() -> None:
     calls = client.within(timeout=1.0, cancel=CancelToken())
     assert_type(calls.run(Bank.deposit, "alice", amount=5), int)
     assert_type(client.get("/accounts/alice", Account), Account)
+    for change in client.watch("/accounts/*", since="4711-1b2e9ab0", timeout=1.0):
+        assert_type(change, cairndb.Change)
     client.run(Bank.deposit, 5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
     client.run(Bank.deposit)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     calls.run(Bank.deposit, 5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
