@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
@@ -51,6 +51,14 @@ class Result(Struct):
     unknown: int
     seconds: float
     slowest: float
+    wrong: list[str]
+
+
+class Told(Protocol):
+    """What clients were told."""
+
+    acknowledged: list[str]
+    unknown: list[str]
     wrong: list[str]
 
 
@@ -129,7 +137,7 @@ def start(directory: Path, log: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def compare(directory: Path, load: Load) -> list[str]:
+def compare(directory: Path, load: Told) -> list[str]:
     """What must not be: names that are counted otherwise than their clients were told."""
     wrong = list(load.wrong)
     with (
