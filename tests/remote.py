@@ -137,7 +137,8 @@ class Wire:
         """How many connections there have been."""
         self.reached = 0
         """How many cuts there have been."""
-        self._ended = threading.Event()
+        self.go_on = threading.Event()
+        """Set to have what is stalled closed."""
         self._threads: list[threading.Thread] = []
         self._start(self._accept)
 
@@ -192,7 +193,7 @@ class Wire:
                 if cut.garbage:
                     target.sendall(cut.garbage)
                 if cut.stalls:
-                    self._ended.wait(LIMIT_SECONDS)
+                    self.go_on.wait(LIMIT_SECONDS)
         for end in (source, target):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RD if cut.resets else socket.SHUT_RDWR)
@@ -201,7 +202,7 @@ class Wire:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._ended.set()
+        self.go_on.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()

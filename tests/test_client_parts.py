@@ -16,7 +16,7 @@ from cairndb.client import connect
 from cairndb.client_address import Address, parse_address
 from cairndb.client_exceptions import Exceptions
 from cairndb.client_methods import RemoteMethods
-from cairndb.client_sessions import Session, Sessions, Ticket
+from cairndb.client_sessions import WINDOW, Session, Sessions, Ticket
 from cairndb.client_waiting import FIRST_SECONDS, MOST_SECONDS, OutOfTime, Pauses, Wait
 from cairndb.errors import Cancelled, RemoteError, SchemaError, UsageError
 from cairndb.wire import Failure
@@ -74,8 +74,9 @@ def test_addresses_as_text() -> None:
 
 def test_odd_options_are_refused() -> None:
     """Options that can't be meant."""
-    with pytest.raises(UsageError, match="connections="):
-        connect("cairn://h", Bank, connections=0)
+    for connections in (0, 513):
+        with pytest.raises(UsageError, match="connections="):
+            connect("cairn://h", Bank, connections=connections)
     with pytest.raises(UsageError, match="tls="):
         connect("cairn://h", Bank, tls=object())  # type: ignore[call-overload]
 
@@ -184,7 +185,9 @@ def test_the_first_that_is_incomplete(order: list[int]) -> None:
             tickets[step].end()
             open_numbers.discard(tickets[step].sequence)
         else:
-            tickets.append(session.begin())
+            ticket = session.begin()
+            assert ticket is not None
+            tickets.append(ticket)
             open_numbers.add(tickets[-1].sequence)
         following = len(tickets) + 1
         assert session.first_incomplete() == min(open_numbers, default=following)
@@ -192,15 +195,35 @@ def test_the_first_that_is_incomplete(order: list[int]) -> None:
     assert all(ticket.words()[:2] == (1, 2) for ticket in tickets)
 
 
+def test_a_straggler_ends_a_session() -> None:
+    """Numbers go only so far beyond the lowest that is open; when that ends they go on."""
+    session = Session(1, 2)
+    first = session.begin()
+    assert first is not None
+    for _ in range(WINDOW - 1):
+        ticket = session.begin()
+        assert ticket is not None
+        ticket.end()
+    assert session.begin() is None
+    first.end()
+    following = session.begin()
+    assert following is not None
+    assert following.sequence == WINDOW + 1
+
+
 def test_a_session_is_replaced_once() -> None:
     """Of two threads that have asked for a session one is used, and an old one can't end a new."""
     sessions = Sessions()
-    first, second = Session(1, 1), Session(1, 2)
-    assert sessions.begun(first) is first
-    assert sessions.begun(second) is first
+    first, second, third = Session(1, 1), Session(1, 2), Session(1, 3)
+    assert sessions.begin() is None
+    sessions.begun(first, None)
+    sessions.begun(second, None)
+    assert sessions.current is first
     sessions.expired(second)
     assert sessions.current is first
-    sessions.expired(first)
+    sessions.begun(third, first)
+    assert sessions.current is third
+    sessions.expired(third)
     assert sessions.current is None
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from cairndb.cancellation import CancelToken
 from cairndb.errors import CairnError, Cancelled, OutcomeUnknown, Unavailable
+from cairndb.requests import RESULTS_MAX
 from remote import Cut, Served, Wire
 from remote_root import Refusal, Tally, client_of, count_of, served
 from threads import Aside, wait_until
@@ -142,6 +143,20 @@ def test_an_update_that_has_left_in_part_has_not_happened(server: Served) -> Non
         token.cancel()
         with pytest.raises(Cancelled):
             call.result()
+
+
+def test_a_straggler_is_not_forgotten(server: Served) -> None:
+    """While one update waits for its answer thousands of others don't push it out."""
+    stuck = Cut(withholds=b"CAIRN.RUN", stalls=True)
+    with Wire(server.port, stuck) as wire, client_of(wire.url) as client:
+        straggler = Aside(lambda: client.run(Tally.count, "straggler"))
+        wait_until(lambda: count_of(server, "straggler") == 1)
+        for _ in range(RESULTS_MAX + 100):
+            client.run(Tally.count, "others")
+        assert not straggler.done()
+        wire.go_on.set()
+        assert straggler.result() == 1
+    assert count_of(server, "straggler") == 1
 
 
 def test_nobody_listens(server: Served) -> None:

@@ -46,6 +46,7 @@ R = TypeVar("R")
 
 CONNECTIONS: Final = 64
 """How many a client has at most, and so how many of its calls are under way at the same time."""
+CONNECTIONS_MAX: Final = 512  # a server remembers the answers of more requests of one session
 TIMEOUT_SECONDS: Final = 30.0
 
 _clients: Final[weakref.WeakSet[Client[Any]]] = weakref.WeakSet()
@@ -153,7 +154,7 @@ def connect(
             each new connection. No variable of the environment is read.
         timeout: seconds that a call may take, all its tries together; None for no end.
         tls: how to check the server's certificate; by default as the system trusts.
-        connections: how many at most.
+        connections: how many at most, up to 512.
 
     Raises:
         UsageError: the URL isn't one, or hiredis isn't installed.
@@ -164,8 +165,8 @@ def connect(
         raise UsageError(f"{url}: tls= is for cairns://host:port")
     if address.tls and tls is None:
         tls = ssl.create_default_context()
-    if connections < 1:
-        raise UsageError("connections= is at least 1")
+    if not 1 <= connections <= CONNECTIONS_MAX:
+        raise UsageError(f"connections= is from 1 to {CONNECTIONS_MAX}")
     pool = Pool(functools.partial(_dial, address, token, tls), connections)
     target = Target(Link(pool, Sessions(), str(address)), RemoteMethods(root), Exceptions(root))
     return Client(target, Limits(timeout))

@@ -255,17 +255,17 @@ class Exchange:
 
     def _place(self, connection: Connection) -> Ticket:
         """The place in a session that all tries of this call have."""
-        if self._ticket is None:
-            sessions = self._link.sessions
-            session = sessions.current
-            if session is None:
+        sessions = self._link.sessions
+        while self._ticket is None:
+            before = sessions.current
+            self._ticket = sessions.begin()
+            if self._ticket is None:
                 named = connection.ask((SESSION,), self._wait)
                 try:
                     born, nonce = msgspec.convert(named, tuple[int, int])
                 except msgspec.ValidationError as error:
                     raise Lost(_GARBAGE) from error
-                session = sessions.begun(Session(born, nonce))
-            self._ticket = session.begin()
+                sessions.begun(Session(born, nonce), before)
         return self._ticket
 
     def _judge(self, failure: Failure) -> None:

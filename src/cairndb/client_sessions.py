@@ -6,15 +6,22 @@ the result of each in the state, and answers a second try with it. With each req
 number that isn't answered yet, below which nothing is kept any longer. The scheme is RIFL's: Lee
 et al., "Implementing Linearizability at Large Scale and Low Latency", SOSP 2015.
 
+The server keeps so many answers of a session and no more. One request that isn't answered for long,
+while others go on, would be pushed out by theirs: so these begin another session before that.
+
 A number is never used for two requests. So a forked child, which has its parent's numbers, begins a
 session of its own.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from cairndb.locks_gates import Mutex
+
+WINDOW: Final = 256
+"""How far numbers of a session go beyond the lowest that isn't answered: a quarter of the answers
+that the server keeps, since what is under way at that time comes on top."""
 
 
 class Session:
@@ -35,10 +42,12 @@ class Session:
         self._next = 1
         self._open: dict[int, None] = {}  # in their order: the first is the lowest
 
-    def begin(self) -> Ticket:
-        """A number for a new request."""
+    def begin(self) -> Ticket | None:
+        """A number for a new request; None if another session is to be begun for it."""
         with self._mutex:
             sequence = self._next
+            if sequence - next(iter(self._open), sequence) >= WINDOW:
+                return None
             self._next += 1
             self._open[sequence] = None
         return Ticket(self, sequence)
@@ -89,16 +98,21 @@ class Sessions:
         """The session of new requests; None if the server is to be asked for one."""
         return self._current
 
-    def begun(self, session: Session) -> Session:
+    def begin(self) -> Ticket | None:
+        """A number for a new request; None if the server is to be asked for a session first."""
+        session = self._current
+        return None if session is None else session.begin()
+
+    def begun(self, session: Session, instead: Session | None) -> None:
         """The server has named a session.
 
-        Returns:
-            The one to use: another thread may have been faster, and this one costs nobody anything.
+        Args:
+            session: the one; it costs nobody anything if it isn't used.
+            instead: what was current when it was asked for: another thread may have been faster.
         """
         with self._mutex:
-            if self._current is None:
+            if self._current is instead:
                 self._current = session
-            return self._current
 
     def expired(self, session: Session) -> None:
         """The server doesn't know it: the next request begins another one."""
