@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import builtins
+import os
+import subprocess
 import sys
 from typing import Any
 
@@ -79,6 +81,22 @@ def test_odd_options_are_refused() -> None:
             connect("cairn://h", Bank, connections=connections)
     with pytest.raises(UsageError, match="tls="):
         connect("cairn://h", Bank, tls=object())  # type: ignore[call-overload]
+
+
+def test_without_the_library_of_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who hasn't installed what a client needs is told what to install."""
+    monkeypatch.setitem(sys.modules, "hiredis", None)
+    with pytest.raises(UsageError, match="pip install 'cairndb"):
+        connect("cairn://h", Bank)
+
+
+@pytest.mark.process
+def test_who_does_not_connect_does_not_load_it() -> None:
+    """`import cairndb` leaves the client, and TLS with it, for who asks for it."""
+    program = "import sys, cairndb; before = 'ssl' in sys.modules; cairndb.connect; print(before)"
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
+    shown = subprocess.check_output([sys.executable, "-c", program], env=environment)
+    assert shown == b"False\n"
 
 
 class Outer(cairndb.Record):

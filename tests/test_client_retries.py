@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +16,7 @@ from cairndb.errors import CairnError, Cancelled, OutcomeUnknown, Unavailable
 from cairndb.requests import RESULTS_MAX
 from remote import Cut, Served, Wire
 from remote_root import Refusal, Tally, client_of, count_of, served
-from threads import Aside, wait_until
+from threads import Aside, interrupt_main_thread_when, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,6 +62,42 @@ def test_an_update_is_applied_once_however_often_the_connection_is_cut(server: S
         assert client.run(Tally.count, "often") == 1
         assert wire.made > len(cuts) / 2
     assert count_of(server, "often") == 1
+
+
+CUTS = st.builds(
+    Cut,
+    requests=st.none() | st.integers(0, 700),
+    replies=st.none() | st.integers(0, 900),
+    resets=st.booleans(),
+)
+EXAMPLES = itertools.count()
+
+
+@settings(max_examples=40)
+@given(cuts=st.lists(CUTS, max_size=20))
+def test_threads_are_answered_whatever_is_cut(server: Served, cuts: list[Cut]) -> None:
+    """Several threads, with connections that end anywhere: each update is applied once."""
+    example = next(EXAMPLES)
+
+    def work(thread: int) -> list[int]:
+        return [client.run(Tally.count, f"{example} {thread} {turn}") for turn in range(5)]
+
+    with Wire(server.port, *cuts) as wire, client_of(wire.url, connections=2) as client:
+        workers = [Aside(partial(work, thread)) for thread in range(3)]
+        assert [worker.result() for worker in workers] == [[1] * 5] * 3
+    for thread in range(3):
+        assert [count_of(server, f"{example} {thread} {turn}") for turn in range(5)] == [1] * 5
+
+
+def test_ctrl_c_ends_a_call(server: Served) -> None:
+    """Interrupted, a call raises KeyboardInterrupt, and its connection isn't used any more."""
+    stuck = Cut(withholds=b"CAIRN.RUN", stalls=True)
+    with Wire(server.port, stuck) as wire, client_of(wire.url, connections=1) as client:
+        interrupt_main_thread_when(lambda: wire.reached == 1)
+        with pytest.raises(KeyboardInterrupt):
+            client.run(Tally.count, "interrupted", timeout=None)
+        assert client.run(Tally.count, "after") == 1
+        assert wire.made == 2
 
 
 def test_a_waiting_connection_that_is_cut_is_replaced(server: Served) -> None:
