@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cairndb import codec, requests
-from cairndb.codec import EXPIRED, REQUEST, SESSION
+from cairndb.codec import EXPIRED, REQUEST, SESSION, SET, Operation
 from cairndb.errors import UsageError
-from cairndb.patch import decode_operations, operation
+from cairndb.fold import Fold
+from cairndb.patch import Tree, decode_operations, operation
 from cairndb.requests import Fate, Once, RequestId, Requests
 from cairndb.requests_stored import StoredRequests, answered, request_operation
+from cairndb.schema import compile_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -218,3 +220,28 @@ def test_numbers_that_no_request_has(numbers: tuple[int, int, int, int]) -> None
     with pytest.raises(UsageError, match="take born and nonce from the server"):
         RequestId(*numbers).check()
     RequestId(1 << 62, (1 << 63) - 1, 1 << 62, 1 << 62).check()
+
+
+ASKED = operation(REQUEST, (), [1, 1, 0, 0, b"\x01"])
+ASKED_NEXT = operation(REQUEST, (), [1, 1, 1, 0, b"\x01"])
+CHANGED = operation(SET, ("a",), 2)
+
+
+@pytest.mark.parametrize("entry", [[ASKED, CHANGED], [CHANGED, ASKED, ASKED_NEXT]])
+def test_a_request_ends_its_entry(entry: list[Operation]) -> None:
+    """There is one at most, and nothing behind it; both folds refuse anything else, whole."""
+    tree, fold = Tree(compile_root(dict[str, int], guard=True)), Fold()
+    first = [operation(SET, (), {"a": 1})]
+    tree.apply(tree.resolve(first))
+    fold.apply(first)
+    with pytest.raises(ValueError):  # noqa: PT011  whatever it says
+        tree.resolve(entry)
+    with pytest.raises(ValueError):  # noqa: PT011  as above
+        fold.apply(entry)
+    assert tree.root == {"a": 1} == codec.decode(fold.encode())
+    assert list(tree.requests.operations()) == list(fold.requests.operations()) == []
+
+    for good in ([CHANGED, ASKED], [ASKED_NEXT]):
+        tree.apply(tree.resolve(good))
+        fold.apply(good)
+    assert list(tree.requests.operations()) == list(fold.requests.operations()) != []
