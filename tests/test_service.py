@@ -17,7 +17,7 @@ from cairndb.service import Conflict, Request, Service, wrapped
 from cairndb.service_access import EVERYTHING, Forbidden, Grant, Unauthenticated
 from cairndb.service_methods import ArgumentError, methods_of
 from cairndb.service_paths import NoSuchPath
-from cairndb.watch_items import Start
+from cairndb.watch_items import Start, position_text
 from serving import Account, Bank, Colour, InsufficientFunds, asked, asked_json, opened, value
 
 if TYPE_CHECKING:
@@ -178,6 +178,27 @@ def test_an_update_says_where_it_is_in_the_log(service: Service) -> None:
     assert answer.position == service.engine.position
     assert answer.position is not None
     assert answer.position.lsn == 3
+
+
+def test_an_updates_position_is_its_own(service: Service) -> None:
+    """Whoever goes on from it has seen all up to there: another's update isn't counted in."""
+    engine, others, wake = service.engine, [], service.engine.wake
+
+    def interlope() -> None:  # what is called when an update has let go of its lock
+        engine.wake = wake
+        others.append(asked(service, "add_note", "another's"))
+
+    engine.wake = interlope
+    own = asked(service, "transfer", "alice", "bob", "5")
+    (other,) = others
+    assert own.position is not None
+    assert (own.position.lsn, other.position) == (3, engine.position)
+    seen = Start(own.position.lsn, own.position.running)
+    service.database.sync()
+    watch = service.database.watch(since=position_text(own.position), timeout=0)
+    assert [item.lsn for item in watch] == [4]
+    refused = asked(service, "transfer", "alice", "bob", "5", expected=seen)
+    assert isinstance(refused.error, Conflict)
 
 
 def test_results_are_out_of_the_tree(service: Service) -> None:

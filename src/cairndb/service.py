@@ -14,11 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import reduce
 from typing import TYPE_CHECKING, Any, Literal
+from zlib import crc32
 
 import msgspec
 from msgspec import Raw, Struct
 
 from cairndb import calls, codec
+from cairndb.chain import Position
 from cairndb.errors import CairnError, LockTimeout, UsageError, ValidationError
 from cairndb.locks_holders import WouldBlock
 from cairndb.notation import to_json
@@ -35,7 +37,6 @@ from cairndb.watch_tasks import AsyncWatch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cairndb.chain import Position
     from cairndb.database import Database
     from cairndb.kinds import Kind
     from cairndb.patch import Call
@@ -307,15 +308,17 @@ class Service:
         answer = Answer()
         engine = self.engine
         # Without its parameter, which would be noted on the object, at some cost.
-        update: Update[Any] = Update(engine, request.timeout, durable=False, _call=call, _once=once)
+        update: Update[Any] = Update(engine, request.timeout, False, call, once)
         try:
             with update as root:
+                answer.position = engine.position
                 answer.value = write(root)
         except Exception as error:  # noqa: BLE001  the answer to who asks
             answer.error, answer.value = error, None
-        # At least what was seen and written: others may have gone on by now, and are waited for
-        # too.
-        answer.position = engine.position
+        # Exactly its own: others may have gone on by now, with what who asks hasn't seen.
+        change, seen = update._change, answer.position  # noqa: SLF001  for this
+        if change is not None and change.lsn and seen is not None:
+            answer.position = Position(change.lsn, crc32(change.entry, seen.running))
         return answer
 
     def _expect(self, request: Request, position: Position) -> None:

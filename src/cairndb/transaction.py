@@ -24,7 +24,7 @@ from cairndb.locks_interrupts import deferred_interrupts
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from cairndb.engine import Engine
+    from cairndb.engine import Change, Engine
     from cairndb.locks_holders import Hold
     from cairndb.patch import Call
     from cairndb.requests import Once
@@ -147,6 +147,8 @@ class EndedUpdate(Ended[R], eq=False):
     _once: Once | None = None
     _held: Hold | None = None
     _root: Any = None
+    _change: Change | None = None
+    """Kept for whoever asks where in the log it went: its `lsn` is 0 if it didn't get there."""
 
 
 class Update(EndedUpdate[R], eq=False):
@@ -194,6 +196,7 @@ class Update(EndedUpdate[R], eq=False):
                 need_stack()
                 change = engine.prepare(self._root, self._call, self._once)
                 if change is not None:
+                    self._change = change
                     engine.make_way(change, deadline_after(self._timeout))
                     # Whether what follows waits for the disk or not, it goes on to its end.
                     with deferred_interrupts:
