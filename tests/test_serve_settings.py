@@ -191,6 +191,24 @@ def test_a_variable_that_cannot_be_is_refused_by_name(monkeypatch: pytest.Monkey
         load([])
 
 
+def test_a_misspelt_variable_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What begins as settings do and is none isn't passed over; what clients have is theirs."""
+    for name in ("CAIRN_DRIAN", "CAIRN_DRAIN", "CAIRN_CONFIG", "CAIRN_TOKEN", "OTHER"):
+        monkeypatch.setenv(name, "")
+
+    assert load([]).unknown == ("CAIRN_DRIAN",)
+
+
+def test_the_help_has_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    """`cairn serve --help` shows each flag; those of Typer have no part in it."""
+    shown = Cairn(capsys)("serve", "--help")
+
+    assert set(re.findall(r"^  (--[a-z-]+|[A-Z]+)\b", shown, re.MULTILINE)) == {
+        *map(flag_of, NAMES),
+        *("--config", "--print-settings", "--json"),
+    }
+
+
 def test_settings_are_printed_with_their_origins(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -30,9 +30,12 @@ def serve(context: typer.Context) -> int:
     Example: cairn serve bank:Bank bank.cairn
     """
     try:
-        from cairndb.server.settings import load  # noqa: PLC0415  slow, and of an extra
+        from cairndb.server.settings import HelpShown, load  # noqa: PLC0415  slow, of an extra
 
-        loaded = load(context.args)
+        try:
+            loaded = load(context.args)
+        except HelpShown:
+            return 0
         if loaded.print_settings:
             show(loaded)
             return 0

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "CAIRN_"
 CONFIG_VARIABLE: Final = "CAIRN_CONFIG"
+_OTHER_VARIABLES: Final = ("CAIRN_TOKEN",)  # of clients
 
 Source = Literal["flag", "environment", "file", "default"]
 
@@ -196,6 +197,8 @@ class Loaded(NamedTuple):
 
     settings: Settings
     origins: dict[str, Origin]
+    unknown: tuple[str, ...] = ()
+    """Variables that look like settings and are none: misspelt, perhaps."""
     print_settings: bool = False
     json: bool = False
 
@@ -204,11 +207,21 @@ class Loaded(NamedTuple):
         return self.origins[name].source != "default"
 
 
+_METAVARS: Final = {"str": "TEXT", "int": "N", "float": "NUMBER"}
+
+
+class HelpShown(Exception):  # noqa: N818  what has been done
+    """Help was asked for, and has been written."""
+
+
 class _Parser(argparse.ArgumentParser):
     """Raises what it would print."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see '{self.prog} --help')")
+
+    def exit(self, _status: int = 0, _message: str | None = None) -> NoReturn:
+        raise HelpShown
 
 
 def flag_of(name: str) -> str:
@@ -231,8 +244,11 @@ def load(arguments: Sequence[str]) -> Loaded:
 
     Raises:
         UsageError: one of them isn't a setting, or hasn't a value that it can have.
+        HelpShown: they ask for help, which is on standard output now.
     """
-    parser = _Parser(prog="cairn serve", description=_DESCRIPTION, allow_abbrev=False)
+    parser = _Parser(
+        prog="cairn serve", description=_DESCRIPTION, epilog=_EXAMPLE, allow_abbrev=False
+    )
     parser.add_argument("--config", metavar="FILE", help="a TOML file with settings")
     parser.add_argument(
         "--print-settings", action="store_true", help="show each, and where it is from; then end"
@@ -247,6 +263,8 @@ def load(arguments: Sequence[str]) -> Loaded:
         cli_exit_on_error=False,
         root_parser=parser,
     )
+    for action in parser._actions:  # noqa: SLF001  argparse has no other way
+        action.metavar = _METAVARS.get(str(action.metavar), action.metavar)
     parsed = parser.parse_args(list(arguments))
     file = parsed.config or os.environ.get(CONFIG_VARIABLE) or ""
     others = {key: vars(parsed)[key] for key in ("print_settings", "json")}
@@ -265,20 +283,27 @@ def load(arguments: Sequence[str]) -> Loaded:
             values[name] = value
             origins[name] = Origin(source, _shown_origin(source, name, file))
     try:
-        return Loaded(Settings(**values), origins, **others)
+        return Loaded(Settings(**values), origins, _unknown_variables(), **others)
     except ValidationError as error:
         raise _refusal(error, origins) from None
 
 
 _DESCRIPTION: Final = (
     "Open a database and serve it to others, over HTTP and the Redis protocol. Each setting can "
-    "also be a variable, CAIRN_DRAIN for --drain, or stand in a TOML file. Example: "
-    "cairn serve bank:Bank bank.cairn"
+    "also be a variable, CAIRN_DRAIN for --drain, or stand in a TOML file."
 )
+_EXAMPLE: Final = "Example: cairn serve bank:Bank bank.cairn"
 
 
 def _names() -> list[str]:
     return list(Settings.model_fields)
+
+
+def _unknown_variables() -> tuple[str, ...]:
+    known = {CONFIG_VARIABLE, *_OTHER_VARIABLES, *map(variable_of, _names())}
+    return tuple(
+        sorted(n for n in os.environ if n.upper().startswith(PREFIX) and n.upper() not in known)
+    )
 
 
 def _shown_origin(source: Source, name: str, file: str) -> str:

@@ -62,6 +62,8 @@ def serve(loaded: Loaded, protocols: Callable[[Parts], Mapping[Name, Served]]) -
         )
         logs.configure(settings.log_format, settings.log_level, sys.stderr)
         logs.log_uncaught()
+        for name in loaded.unknown:
+            logs.log().warning("this variable is no setting", name=name)
         if open_files < settings.connections:
             logs.log().warning(
                 "fewer files than --connections can be open", limit=open_files, flag="ulimit -n"
