@@ -109,13 +109,16 @@ def test_what_has_begun_is_finished(where: str, tmp_path: Path) -> None:
 
 
 def test_watches_do_not_hold_up_the_end(tmp_path: Path) -> None:
-    """They are ended at once: they would never end by themselves."""
+    """They are ended at once, by both protocols: they would never end by themselves."""
     with (
         Daemon(tmp_path / "bank.cairn", "--drain=1000", root=PATIENT) as daemon,
         socket.create_connection(("127.0.0.1", daemon.port("http")), SECONDS) as watching,
     ):
         watching.sendall(b"GET /watch HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert watching.recv(100).startswith(b"HTTP/1.1 200")
+        resp = daemon.resp()
+        resp("HELLO", "3")
+        resp("CAIRN.WATCH", "/*")
 
         assert daemon.stop() == 0
         while watching.recv(1 << 16):
