@@ -239,9 +239,12 @@ def table_by_document(operations: list[Any], entries: list[Any]) -> tuple[int, l
         floor = max(floor, first)
         results = {key: value for key, value in results.items() if key >= floor}
         results[sequence] = result
-        while len(results) > 1024 or size_by_document(results) > 262_144:
+        while len(results) > 1024:
             floor = min(results) + 1
             del results[floor - 1]
+        while size_by_document(results) > 262_144:
+            full = sorted(key for key, value in results.items() if value is not None)
+            results[(full[1:] if full[0] == floor else full)[0]] = None
         table[born, nonce] = floor, results
     # So few sessions that none of them goes.
     return floor_born, [
@@ -360,7 +363,8 @@ def test_what_the_document_drops_is_what_the_library_drops(count: int, size: int
     written = [msgspec.msgpack.decode(each) for each in fold.requests.operations()]
     _, sessions = table_by_document([], entries)
     assert written == [[8, [], each] for each in sessions]
-    assert (sessions[0][2] > 0) == (count > 2)
+    assert (sessions[0][2] > 0) == (count > 1024)
+    assert (None in [result for _, result in sessions[0][3]]) == (count == 6)
 
 
 def folded_log(files: dict[str, bytes]) -> Fold:

@@ -40,10 +40,11 @@ NONCE_MAX: Final = (1 << 63) - 1
 
 SESSIONS_MAX: Final = 4096
 RESULTS_MAX: Final = 1024
-"""How many answers of one session are kept; who has fewer requests under way loses none by it."""
+"""How many answers of one session are kept, from the lowest that the client is waiting for on."""
 RESULT_BYTES_MAX: Final = 64 << 10
 """A longer answer isn't kept; that there was one is."""
 SESSION_BYTES_MAX: Final = 256 << 10
+"""Beyond that of the lowest answers only that there was one is kept."""
 TABLE_BYTES_MAX: Final = 64 << 20
 
 # What an answer and a session count for, beside the bytes of what is kept: about their memory.
@@ -122,10 +123,12 @@ class Session(Generic[T]):
             for each in [each for each in self.results if each < first_incomplete]:
                 self._drop(each)
         self.put(sequence, result)
-        while len(self.results) > RESULTS_MAX or self.size > SESSION_BYTES_MAX:
+        while len(self.results) > RESULTS_MAX:
             lowest = min(self.results)
             self._drop(lowest)
             self.floor = lowest + 1
+        while self.size > SESSION_BYTES_MAX:
+            self._drop_bytes()
 
     def put(self, sequence: int, result: T | None) -> None:
         """Keep an answer."""
@@ -134,6 +137,19 @@ class Session(Generic[T]):
             result, size = None, 0
         self.results[sequence] = result
         self.size += _RESULT_BYTES + size
+
+    def _drop_bytes(self) -> None:
+        """Keep of the lowest answer that there was one: so nothing under way is pushed out by it.
+
+        But of the floor's the last: as a rule that is the one which the client is waiting for, and
+        those above it have come.
+        """
+        kept = [each for each, result in self.results.items() if result is not None]
+        lowest = min(kept, key=lambda each: (each == self.floor, each))
+        result = self.results[lowest]
+        assert result is not None
+        self.results[lowest] = None
+        self.size -= self.size_of(result)
 
     def _drop(self, sequence: int) -> None:
         result = self.results.pop(sequence)
