@@ -40,7 +40,7 @@ $(VENV)/.runs: pyproject.toml
 	@touch $@
 
 $(VENV)/.tools: $(VENV)/.runs
-	$(BIN)/python -m pip install --quiet --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[server]" --group dev
 	@touch $@
 
 demo: $(VENV)/.runs
