@@ -86,11 +86,9 @@ class Listening:
         options: of `RespServer`.
     """
 
-    def __init__(
-        self, db: cairndb.Database[Bank], *, here_seconds: float = 0.0, **options: Any
-    ) -> None:
+    def __init__(self, db: cairndb.Database[Bank], **options: Any) -> None:
         self.service = Service(db, Bank)
-        self._options, self._here_seconds = options, here_seconds
+        self._options = options
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
         self.port = 0
@@ -104,7 +102,7 @@ class Listening:
         loop.set_exception_handler(lambda _, context: self.unhandled.append(context))
         self._end = asyncio.Event()
         runner = Runner(self.service.handle, loop)
-        promises = Promises(self.service.engine, loop, here_seconds=self._here_seconds)
+        promises = Promises(self.service.engine, loop)
         self.server = RespServer(self.service, runner, promises, loop, **self._options)
         listener = await loop.create_server(self.server.connection, "127.0.0.1", 0)
         self.port = listener.sockets[0].getsockname()[1]

@@ -9,8 +9,6 @@ import struct
 import threading
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from cairndb.server.resp_limits import RespLimits
 from cairndb.server.running import QUICK_SECONDS
 from cairndb.service_access import Grant
@@ -32,10 +30,9 @@ def silent(client: Client) -> bool:
         client.socket.settimeout(LIMIT_SECONDS)
 
 
-@pytest.mark.parametrize("here_seconds", [0.0, 1.0])
-def test_replies_come_in_the_order_of_commands(tmp_path: Path, here_seconds: float) -> None:
+def test_replies_come_in_the_order_of_commands(tmp_path: Path) -> None:
     """However many are sent at once, and whatever each of them takes."""
-    with Served(tmp_path, here_seconds=here_seconds) as served, served.client() as client:
+    with Served(tmp_path) as served, served.client() as client:
         commands = [packed("FCALL", "add_note", 0, number) for number in range(3000)]
         commands[1000:1000] = [packed("PING", "x"), packed("FCALL", "nothing", 0)]
         sender = threading.Thread(target=client.socket.sendall, args=(b"".join(commands),))
@@ -67,11 +64,10 @@ def test_what_takes_long_holds_up_its_own_connection_only(tmp_path: Path) -> Non
         assert "name=x" in other.ask("CLIENT", "LIST")
 
 
-@pytest.mark.parametrize("here_seconds", [0.0, 1.0])
-def test_a_reply_leaves_when_what_it_shows_is_on_disk(here_seconds: float) -> None:
+def test_a_reply_leaves_when_what_it_shows_is_on_disk() -> None:
     """An update's, that of a query that has seen it, and whatever comes after these."""
     with (
-        HeldSync(here_seconds=here_seconds) as served,
+        HeldSync() as served,
         served.client() as writer,
         served.client() as reader,
     ):
@@ -80,8 +76,7 @@ def test_a_reply_leaves_when_what_it_shows_is_on_disk(here_seconds: float) -> No
         writer.send("FCALL", "add_note", 0, "x")
         assert served.entered.wait(LIMIT_SECONDS)
         reader.socket.sendall(packed("CAIRN.GET", "/notes") + packed("PING"))
-        if not here_seconds:  # else the loop itself is what waits
-            wait_until(lambda: len(served.server.connections[2]._slots) == 2)
+        wait_until(lambda: len(served.server.connections[2]._slots) == 2)
         assert silent(writer)
         assert silent(reader)
         served.go_on.set()

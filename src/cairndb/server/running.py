@@ -33,8 +33,6 @@ QUICK_SECONDS: Final = 0.005
 
 _WEIGHT: Final = 0.25  # of the last run, in what is expected of the next
 
-_PATIENCE_SECONDS: Final = 0.001  # how long a sync is put off, at most, for others to share it
-
 
 class Runner:
     """Calls a handler for each request, here or in a thread.
@@ -113,33 +111,16 @@ class Runner:
 class Promises:
     """Holds back what can't be shown yet.
 
-    A sync is worth the more the more wait for it. So it isn't begun while each turn of the loop
-    brings another who waits, unless as many do as the last ones were for, or it has been put off
-    for long enough.
-
     Args:
         engine: of the database.
         loop: the event loop, in whose thread all of this is called.
-        here_seconds: a sync that is expected to take less is made in the loop, which is then held
-            up for so long, but is spared two changes of threads. For a loop that does nothing but
-            serve this database; 0 for any other.
     """
 
-    def __init__(
-        self, engine: Engine, loop: asyncio.AbstractEventLoop, *, here_seconds: float = 0.0
-    ) -> None:
+    def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
         self._engine = engine
         self._loop = loop
-        self._here_seconds = here_seconds
         self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
-        # Whether `_look` or `_work` is to come; both take all that wait by then.
-        self._is_due = False
         self._task: asyncio.Task[None] | None = None
-        self._seen = 0
-        self._until = 0.0
-        # What is expected of the next sync: how many wait for it, and how long it takes.
-        self._expected_waiting = 1
-        self._expected_seconds = 0.0
         self.failure: CairnError | None = None
         """Why nothing more will be promised; then the outcome of what waits is unknown."""
 
@@ -155,60 +136,27 @@ class Promises:
             call: it must not raise.
         """
         self._waiting.append((lsn, call))
-        if not self._is_due:
-            self._be_due()
-
-    def _be_due(self) -> None:
-        self._is_due = True
-        self._seen = 0
-        self._until = time.perf_counter() + _PATIENCE_SECONDS
-        self._loop.call_soon(self._look)
-
-    def _look(self) -> None:
-        waiting, now = len(self._waiting), time.perf_counter()
-        if self._seen < waiting < self._expected_waiting and now < self._until:
-            self._seen = waiting
-            self._loop.call_soon(self._look)
-        elif self._expected_seconds < self._here_seconds and self.failure is None:
-            self._sync_here(now)
-        else:
-            self._task = self._loop.create_task(self._work())
-
-    def _sync_here(self, began: float) -> None:
-        engine = self._engine
-        # Not if another thread is at it: then, or if it fails, the wait goes on in a task.
-        engine.flusher.flush_if_free(engine.applied_lsn)
-        if self.allow(self._waiting[0][0]):
-            self._expect(time.perf_counter() - began)
-            self._let_go()
-        else:
+        if self._task is None:
+            # It begins after what else has arrived by now, which then shares the sync.
             self._task = self._loop.create_task(self._work())
 
     async def _work(self) -> None:
-        began = time.perf_counter()
         try:
-            await self._engine.wait_async(self._waiting[0][0])
+            while self._waiting:
+                await self._engine.wait_async(self._waiting[0][0])
+                self._let_go()
         except CairnError as error:
             self.failure = error
-        else:
-            self._expect(time.perf_counter() - began)
-        self._let_go()
-
-    def _expect(self, seconds: float) -> None:
-        self._expected_seconds += _WEIGHT * (seconds - self._expected_seconds)
+            while self._waiting:
+                self._waiting.popleft()[1]()
+        finally:
+            self._task = None
 
     def _let_go(self) -> None:
         promised = self._engine.flusher.promised_lsn
-        before = len(self._waiting)
-        for _ in range(before):
+        for _ in range(len(self._waiting)):
             lsn, call = self._waiting.popleft()
-            if lsn <= promised or self.failure is not None:
+            if lsn <= promised:
                 call()
             else:
                 self._waiting.append((lsn, call))
-        # Those of a round may come in two groups, which take turns.
-        gone = before - len(self._waiting)
-        self._expected_waiting = max(gone, self._expected_waiting * 3 // 4)
-        self._is_due = False
-        if self._waiting:
-            self._be_due()
