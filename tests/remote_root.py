@@ -37,6 +37,12 @@ class Tally(cairndb.Record):
         self.counts[name] = 1
         raise Refusal(name)
 
+    @cairndb.update
+    def count_long(self, name: str, length: int) -> str:
+        """Count a name, and return something long."""
+        self.counts[name] = self.counts.get(name, 0) + 1
+        return "x" * length
+
     @cairndb.query
     def counted(self, name: str) -> int:
         """How often a name was counted."""

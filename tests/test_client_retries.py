@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -183,18 +184,23 @@ def test_an_update_that_has_left_in_part_has_not_happened(server: Served) -> Non
             call.result()
 
 
-def test_a_straggler_is_not_forgotten(server: Served) -> None:
-    """While one update waits for its answer thousands of others don't push it out."""
-    stuck = Cut(withholds=b"CAIRN.RUN", stalls=True)
-    with Wire(server.port, stuck) as wire, client_of(wire.url) as client:
-        straggler = Aside(lambda: client.run(Tally.count, "straggler"))
-        wait_until(lambda: count_of(server, "straggler") == 1)
-        for _ in range(RESULTS_MAX + 100):
-            client.run(Tally.count, "others")
+STUCK = [Cut(withholds=b"CAIRN.RUN", stalls=True), Cut(requests=150, stalls=True)]
+
+
+@pytest.mark.parametrize("stuck", STUCK, ids=["executed", "not yet"])
+@pytest.mark.parametrize(("others", "length"), [(RESULTS_MAX + 100, 1), (60, 20_000)])
+def test_a_straggler_is_not_forgotten(server: Served, stuck: Cut, others: int, length: int) -> None:
+    """While one update waits for its answer others, many or long, don't push it out."""
+    name = f"straggler {next(EXAMPLES)}"
+    with Wire(server.port, copy(stuck)) as wire, client_of(wire.url) as client:
+        straggler = Aside(lambda: client.run(Tally.count_long, name, 1000))
+        wait_until(lambda: wire.reached == 1)
+        for _ in range(others):
+            client.run(Tally.count_long, "others", length)
         assert not straggler.done()
         wire.go_on.set()
-        assert straggler.result() == 1
-    assert count_of(server, "straggler") == 1
+        assert straggler.result() == "x" * 1000
+    assert count_of(server, name) == 1
 
 
 def test_nobody_listens(server: Served) -> None:
