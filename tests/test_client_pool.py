@@ -20,7 +20,7 @@ from cairndb.errors import Cancelled, UsageError
 from forking import in_child
 from remote import Cut, Wire
 from remote_root import Tally, client_of, served
-from threads import Aside, wait_until
+from threads import LIMIT_SECONDS, Aside, interrupt_main_thread_when, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,6 +113,17 @@ def test_who_waits_in_vain_loses_no_place(peers: Peers) -> None:
         waiting.result()
     pool.give_back(connection)
     assert pool.take(Wait(None)) is connection
+
+
+def test_ctrl_c_while_waiting_for_a_connection(peers: Peers) -> None:
+    """Who is interrupted while it waits isn't handed a connection later."""
+    pool = Pool(peers.dial, 1)
+    connection = pool.take(Wait(None))
+    interrupt_main_thread_when(lambda: pool._waiting)
+    with pytest.raises(KeyboardInterrupt):
+        pool.take(Wait(None))
+    pool.give_back(connection)
+    assert pool.take(Wait(LIMIT_SECONDS)) is connection
 
 
 def test_a_failed_try_to_connect_loses_no_place(peers: Peers) -> None:

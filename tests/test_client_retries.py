@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cairndb.cancellation import CancelToken
+from cairndb.client import connect
+from cairndb.client_waiting import Pauses
 from cairndb.errors import CairnError, Cancelled, OutcomeUnknown, Unavailable
 from cairndb.requests import RESULTS_MAX
 from remote import Cut, Served, Wire
@@ -203,15 +205,34 @@ def test_a_straggler_is_not_forgotten(server: Served, stuck: Cut, others: int, l
     assert count_of(server, name) == 1
 
 
+class Long(Pauses):
+    """Pauses that nobody waits for."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda _least, _most: 1000.0)
+
+
+def test_calls_that_pause_go_on_when_one_is_answered(server: Served) -> None:
+    """The calls of a client learn from each other that the server is there again."""
+    with Wire(server.port, Cut(requests=0), Cut(requests=0)) as wire, client_of(wire.url) as client:
+        client._target.link.pauses = Long
+        pausing = [Aside(partial(client.run, Tally.count, f"pausing {n}")) for n in range(2)]
+        wait_until(lambda: wire.reached == 2)
+        wait_until(lambda: client._target.link._waking)
+        while not all(call.done() for call in pausing):
+            client.run(Tally.counted, "x", timeout=None)
+        assert [call.result() for call in pausing] == [1, 1]
+
+
 def test_nobody_listens(server: Served) -> None:
     """Without a server calls end in time, and say what was in the way."""
     with Wire(server.port) as wire:
         url = wire.url
-    with client_of(url, timeout=SHORT_SECONDS) as client:
+    with connect(url, Tally, timeout=0.5) as client:
         began = time.monotonic()
         with pytest.raises(Unavailable, match="refused"):
             client.run(Tally.count, "nobody")
-        assert time.monotonic() - began < SHORT_SECONDS + PATIENCE_SECONDS
+        assert time.monotonic() - began < 0.5 + PATIENCE_SECONDS
 
 
 @settings(max_examples=50)
