@@ -8,6 +8,7 @@
 #   make bench                     what it costs, beside its peers: a table for docs/benchmarks
 #   make bench-check               this tree against an earlier one: fails if anything is 10 % worse
 #   make bench-steps               where the time of an update, a view and a load goes
+#   make bench-serving             a served database beside Redis and FastAPI on SQLite
 #   make bench-restart             killed under full load: predicted against actual time to open
 #   make fuzz                      look for inputs that mislead what reads files (Linux)
 #   make evidence                  the tests once more, and their counts into docs/GUARANTEES.md
@@ -23,7 +24,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 SOURCES := src tests examples benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint evidence fix bench bench-check bench-indexes bench-restart bench-steps fuzz nightly clean
+.PHONY: help demo test check lint evidence fix bench bench-check bench-indexes bench-restart bench-serving bench-steps fuzz nightly clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -95,6 +96,9 @@ bench-steps: $(VENV)/.runs
 
 bench-restart: $(VENV)/.runs
 	$(BIN)/python benchmarks/restart.py $(ARGUMENTS)
+
+bench-serving: $(VENV)/.tools
+	$(BIN)/python benchmarks/serving.py $(ARGUMENTS)
 
 clean:
 	rm -rf .venv .venv-* build dist demo.cairn .mypy_cache .pytest_cache .ruff_cache .hypothesis
