@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
+import cairndb
 import serving
 from cairndb.cancellation import CancelToken
 from cairndb.client import connect
@@ -111,6 +113,30 @@ def test_it_is_closed_and_cancelled_while_it_waits(server: Served) -> None:
         with pytest.raises(Cancelled, match="enough"):
             second.result()
         cancelled.close()
+        wait_until(lambda: not server.resp.connections)
+
+
+def test_it_is_closed_at_any_moment(server: Served) -> None:
+    """Closed by another thread while items come, the iteration ends, and nothing stays open."""
+    with client_of(server.url) as client:
+        for _ in range(30):
+            watch = client.watch("/counts/*")
+            reading = Aside(partial(list[cairndb.Change], watch))
+            count(server, "x")
+            closing = Aside(watch.close)
+            watch.close()
+            closing.result()
+            assert len(reading.result()) <= 1
+            assert watch._connection is None
+        wait_until(lambda: not server.resp.connections)
+
+
+def test_a_forgotten_watch_says_so(server: Served) -> None:
+    """A watch that nobody closes warns, as files do, and its connection is closed."""
+    with client_of(server.url) as client:
+        watch = client.watch("/counts/*")
+        with pytest.warns(ResourceWarning, match="unclosed watch"):
+            del watch
         wait_until(lambda: not server.resp.connections)
 
 

@@ -12,6 +12,7 @@ what changed the server sends only the values.
 
 from __future__ import annotations
 
+import warnings
 from datetime import datetime  # noqa: TC003  msgspec resolves it at run time
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +23,7 @@ from cairndb.cancellation import CancelToken
 from cairndb.client_connection import Lost, Refused
 from cairndb.client_waiting import OutOfTime, Wait
 from cairndb.errors import Cancelled, DatabaseFailed, UsageError
+from cairndb.locks_gates import Mutex
 from cairndb.notation import from_json, parse_path
 from cairndb.watch_items import Change, ValueChange, parse_position
 from cairndb.wire import SESSION, WATCH
@@ -72,6 +74,7 @@ class RemoteWatch:
         "_connection",
         "_initial",
         "_link",
+        "_mutex",
         "_pattern",
         "_since",
         "_timeout",
@@ -96,10 +99,11 @@ class RemoteWatch:
         self._pattern = pattern
         self._timeout = timeout
         self._closing = CancelToken()
+        self._mutex = Mutex()
         self._cancel = CancelToken(
             parents=[self._closing] if cancel is None else [self._closing, cancel]
         )
-        # Written by who asks for items:
+        # Guarded by the mutex:
         self._since = since
         self._initial = initial
         self._connection: Connection | None = None
@@ -160,6 +164,15 @@ class RemoteWatch:
         return self._next(Wait(0.001, self._cancel))
 
     def _next(self, wait: Wait) -> Change | None:
+        try:
+            with self._mutex:
+                return self._next_alone(wait)
+        finally:
+            # Let go of the mutex first, and look then: `close` does it the other way round.
+            if self._closing.is_set():
+                self._drop()
+
+    def _next_alone(self, wait: Wait) -> Change | None:
         pauses = self._link.pauses()
         try:
             while True:
@@ -177,7 +190,6 @@ class RemoteWatch:
             return None
         except Cancelled:
             if self._closing.is_set():
-                self._drop()
                 return None
             raise
 
@@ -211,7 +223,16 @@ class RemoteWatch:
     def close(self) -> None:
         """End it, from any thread; who waits for the next item is told that there is none."""
         self._closing.cancel("the watch was closed")
-        self._drop()
+        if self._mutex.acquire(blocking=False):
+            try:
+                self._drop()
+            finally:
+                self._mutex.release()
+
+    def __del__(self) -> None:
+        if getattr(self, "_connection", None) is not None:
+            warnings.warn("unclosed watch of a server", ResourceWarning, source=self, stacklevel=2)
+            self._drop()
 
     def __enter__(self) -> Self:
         return self
