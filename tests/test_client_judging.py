@@ -65,12 +65,19 @@ class Scripted:
 
     Args:
         greetings: what it answers to HELLO, one after the other; then it is friendly.
+        sessions: what it answers to CAIRN.SESSION, one after the other; then it names one.
         answers: to each CAIRN.RUN; after the last one it closes each connection.
     """
 
-    def __init__(self, answers: Sequence[bytes], greetings: Sequence[bytes] = ()) -> None:
+    def __init__(
+        self,
+        answers: Sequence[bytes],
+        greetings: Sequence[bytes] = (),
+        sessions: Sequence[bytes] = (),
+    ) -> None:
         self._answers = list(answers)
         self._greetings = list(greetings)
+        self._refusals = list(sessions)
         self.calls: list[list[bytes]] = []
         self._sessions = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -101,6 +108,8 @@ class Scripted:
         if command[0] == b"HELLO":
             return self._greetings.pop(0) if self._greetings else b"%0\r\n"
         if command[0] == b"CAIRN.SESSION":
+            if self._refusals:
+                return self._refusals.pop(0)
             self._sessions += 1
             return b"*2\r\n:%d\r\n:9\r\n" % self._sessions
         self.calls.append(command)
@@ -246,6 +255,19 @@ def test_who_is_not_let_in_is_told_at_once(greeting: bytes, expected: type[Excep
         with pytest.raises(OutcomeUnknown) as caught:
             client.run(Tally.count, "x")
         assert isinstance(caught.value.__cause__, expected)
+
+
+@pytest.mark.parametrize(
+    "session", [b"-OUTCOMEUNKNOWN no\r\n", b"-FAILED no\r\n", b"+what?\r\n", LOST]
+)
+def test_an_update_without_a_session_was_not_sent(session: bytes) -> None:
+    """Until a server has named a session nothing has left of which the outcome were unknown."""
+    with (
+        Scripted([FORBIDDEN], sessions=[session]) as server,
+        client_of(server.url) as client,
+        pytest.raises(Forbidden),
+    ):
+        client.run(Tally.count, "x")
 
 
 def test_a_client_that_is_closed_meanwhile() -> None:

@@ -215,7 +215,7 @@ class Exchange:
                 answer = ask(connection)
             except Refused as refused:
                 self._link.pool.give_back(connection)
-                raise self._judged(refused) from refused
+                raise self._link.judged(refused) from refused
             except Lost as lost:
                 self._link.pool.drop(connection)
                 if not was_used:
@@ -235,7 +235,7 @@ class Exchange:
         try:
             return self._link.pool.take(self._wait)
         except Refused as refused:
-            raise self._judged(refused) from refused
+            raise self._link.judged(refused) from refused
 
     def _reply_to_run(self, connection: Connection) -> Reply:
         words = self._words
@@ -243,7 +243,9 @@ class Exchange:
             words = (*words, "ONCE", *self._place(connection).words())
         try:
             reply = _decoded(connection.ask(words, self._wait))
-        except Refused:
+        except Refused as refused:
+            if refused.code in _UNKNOWN:
+                self._sent = self._updates
             raise
         except BaseException:
             self._sent = self._sent or (self._updates and connection.sent)
@@ -289,11 +291,6 @@ class Exchange:
             self._ticket.end()
             self._ticket = None
             raise Lost(failure.message)
-
-    def _judged(self, refused: Refused) -> Exception:
-        if refused.code in _UNKNOWN:
-            self._sent = self._updates
-        return self._link.judged(refused)
 
     def _unknown(self, why: str) -> OutcomeUnknown:
         return OutcomeUnknown(
