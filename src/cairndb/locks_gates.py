@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _WAIT_SECONDS: Final = 1.0
 
 Mutex = threading.Lock
+ReentrantMutex = threading.RLock
 
 
 class Gate(Protocol):

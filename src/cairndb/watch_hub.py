@@ -16,7 +16,7 @@ from bisect import bisect_right
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
-from cairndb.locks_gates import Mutex
+from cairndb.locks_gates import ReentrantMutex
 from cairndb.watch_follower import Follower, Run
 from cairndb.watch_items import Start
 
@@ -45,7 +45,9 @@ class Hub:
     def __init__(self, engine: Engine, buffer_bytes_max: int = BUFFER_BYTES_MAX) -> None:
         self.engine = engine
         self._bytes_max = buffer_bytes_max
-        self._mutex = Mutex()
+        # Reentrant: wherever something is made under it the collector may strike, and end a watch
+        # that nobody holds any more.
+        self._mutex = ReentrantMutex()
         # Guarded by the mutex:
         self._runs: list[Run] = []
         self._bytes = 0
@@ -61,7 +63,7 @@ class Hub:
     def oldest_lsn(self) -> int | None:
         """From which LSN on somebody here may still read the log; None if nobody watches."""
         with self._mutex:
-            return min((source.lsn for source in self._sources), default=None)
+            return min([source.lsn for source in list(self._sources)], default=None)
 
     def watched(self) -> int:
         """How many watch."""

@@ -194,7 +194,8 @@ class AsyncWatch:
         self._pump.stop()
 
     def __del__(self) -> None:
-        self._pump.stop()
+        if not self._pump.stopped:
+            self._pump.stop()
 
 
 async def _let_others_go_on() -> None:
