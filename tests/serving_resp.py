@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+# Not hiredis's own, which is False: that is a reply, too.
+_NOTHING = object()
+
+
 class Client:
     """A connection: bytes are sent, and replies read one by one.
 
@@ -35,7 +39,9 @@ class Client:
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=LIMIT_SECONDS)
-        self._reader = hiredis.Reader(encoding="utf-8", errors="surrogateescape")
+        self._reader = hiredis.Reader(
+            encoding="utf-8", errors="surrogateescape", notEnoughData=_NOTHING
+        )
 
     def send(self, *words: str | bytes | int) -> None:
         """A command, whose reply isn't read yet."""
@@ -43,7 +49,7 @@ class Client:
 
     def read(self) -> Any:
         """The next reply, or message; an error is one, and EOFError says that there is none."""
-        while (reply := self._reader.gets()) is False:
+        while (reply := self._reader.gets()) is _NOTHING:
             try:
                 data = self.socket.recv(1 << 16)
             except ConnectionResetError:

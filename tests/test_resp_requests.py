@@ -23,7 +23,20 @@ PIECES = st.one_of(
     st.binary(max_size=6),
     WORDS.map(lambda words: packed(*words)),
     st.sampled_from(
-        [b"*", b"$", b">", b"~", b"%", b"|", b"_\r\n", b"#t\r\n", b":1\r\n", b"+a\r\n", b"-a\r\n"]
+        [
+            b"*",
+            b"$",
+            b">",
+            b"~",
+            b"%",
+            b"|",
+            b"_\r\n",
+            b"#t\r\n",
+            b"#f\r\n",
+            b":1\r\n",
+            b"+a\r\n",
+            b"-a\r\n",
+        ]
     ),
     st.sampled_from([b"*1\r\n", b"*3\r\n", b"*-1\r\n", b"*0\r\n", b"$1\r\n", b"$-1\r\n", b"\r\n"]),
     st.sampled_from([b"*99999", b"*1234", b"5\r\n", b">99999999\r\n", b"$9\r\n*99999999\r\n"]),
@@ -70,6 +83,7 @@ def test_commands_are_read_as_they_were_sent(
 @example(b"$*99999\r\n")
 @example(b"+*99999\r\n")
 @example(b"*021*\x00")
+@example(packed("PING") + b"#f\r\n" + packed("PING"))
 @example(b"*1\r\n$1\r\n*1\r\n$0\r\n\r\n")
 @example(b"*1\r\n%1\r\n*0\r\n:1\r\n")
 def test_any_bytes_are_the_same_whole_or_in_pieces(stream: bytes) -> None:
@@ -102,6 +116,7 @@ def test_lines_are_the_same_whole_or_in_pieces(lines: list[bytes]) -> None:
         (b"*1\r\n$5000\r\n" + b"x" * 3000, "at most 200 bytes"),
         (b"*1\r\n" + b"x", "Protocol error"),
         (b"*1\r\n:1\r\n", "array of texts"),
+        (b"*1\r\n#f\r\n", "array of texts"),
         (b"*1\r\n*1\r\n$1\r\na\r\n", "array of texts"),
         (b"*1\r\n*100\r\n", "at most 20 arguments"),
         (b"a" * 300, "a line has at most 200 bytes"),

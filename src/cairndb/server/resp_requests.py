@@ -28,6 +28,7 @@ _SPECIAL: Final = re.compile(rb"[*>|]([0-9]{5}|[0-9]{3,4}(?=\r))|(?<=\n)[\r\n]")
 _ANNOUNCED_IN_PART: Final = re.compile(rb"[*>|][0-9]{0,4}\Z")
 _ANNOUNCEMENT_BYTES: Final = 32  # `$` and a length, and what ends both lines
 _LINE_BYTES_MAX: Final = 1 << 16
+_NOTHING: Final = object()  # not hiredis's own, False: somebody may send that
 
 
 class ProtocolError(Exception):
@@ -69,7 +70,7 @@ class Commands:
 
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
-        self._reader = hiredis.Reader()
+        self._reader = hiredis.Reader(notEnoughData=_NOTHING)
         self._chunk_bytes = 0
         # Fed since a command was whole, without the rest of what had its end.
         self._unfinished_bytes = 0
@@ -136,7 +137,7 @@ class Commands:
             except Exception as error:  # noqa: BLE001
                 # Of the library, or of Python, for what can't be the key of a map.
                 raise ProtocolError(f"Protocol error: {error}") from None
-            if command is False:
+            if command is _NOTHING:
                 if self._later:
                     self._feed_more()
                     continue
