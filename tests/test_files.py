@@ -18,6 +18,7 @@ from cairndb.files import (
 )
 from cairndb.publishing import create_directory, create_within, publish
 from simulated import SimulatedDirectory, World
+from threads import Aside
 
 
 @pytest.fixture(params=["real", "simulated"])
@@ -87,6 +88,17 @@ def test_names_are_created_renamed_and_removed(directory: Directory) -> None:
     with pytest.raises(FileNotFoundError, match="/a"):
         directory.open("a")
     assert directory.free_bytes() > 0
+
+
+def test_each_listing_is_whole(tmp_path: Path) -> None:
+    """Threads that list a directory at the same time, by the same object, each get all names."""
+    directory = RealDirectory(str(tmp_path))
+    wanted = [f"{number:04}" for number in range(1500)]
+    for name in wanted:
+        directory.create(name).close()
+    listing = [Aside(lambda: [directory.names() == wanted for _ in range(50)]) for _ in range(4)]
+    assert all(all(each.result()) for each in listing)
+    directory.close()
 
 
 def test_holds_exclude_each_other(directory: Directory) -> None:

@@ -21,9 +21,16 @@ class OpenDirectory(Descriptor):
         super().__init__(os.open(path, flags, dir_fd=dir_fd), os.fspath(path))
 
     def names(self) -> list[str]:
-        """The names in it, sorted."""
+        """The names in it, sorted; for any number of threads at the same time."""
         with self.named() as descriptor:
-            return sorted(os.listdir(descriptor))  # noqa: PTH208  pathlib knows no descriptors
+            # By a descriptor of its own: where a listing has got to is kept with the open file, so
+            # that of two who list by the same one each would miss what the other has had.
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+            own = os.open(".", flags, dir_fd=descriptor)
+            try:
+                return sorted(os.listdir(own))  # noqa: PTH208  pathlib knows no descriptors
+            finally:
+                os.close(own)
 
     def rename(self, old: str, new: str) -> None:
         """Give a file a new name, replacing what had it."""
