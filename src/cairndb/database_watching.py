@@ -26,13 +26,14 @@ class Watching:
     Args:
         engine: of the database.
         path: of its directory.
+        hub: where what is promised meets those who watch; None for the usual one.
     """
 
     __slots__ = ("_engine", "_hub", "_subscriptions", "path")
 
-    def __init__(self, engine: Engine, path: str) -> None:
+    def __init__(self, engine: Engine, path: str, hub: Hub | None = None) -> None:
         self._engine = engine
-        self._hub = Hub(engine)
+        self._hub = hub or Hub(engine)
         self._subscriptions = Subscriptions()
         self.path = path
 

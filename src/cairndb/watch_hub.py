@@ -131,7 +131,8 @@ class Hub:
         """Somebody begins to watch: before it looks where the log is."""
         with self._mutex:
             self._sources.add(source)
-            self.engine.store.needed_lsn = self.oldest_lsn
+            if not self.engine.reads_only:
+                self.engine.store.needed_lsn = self.oldest_lsn
             self.engine.on_end = self.wake
             self.engine.on_promise = self.publish
 
@@ -143,6 +144,16 @@ class Hub:
                 self.engine.on_promise = None
                 self._runs.clear()
                 self._bytes = 0
+
+    def forget_runs(self) -> None:
+        """Keep nothing of what there was."""
+        with self._mutex:
+            self._runs.clear()
+            self._bytes = 0
+
+    def source(self) -> OwnSource:
+        """For a watch, or whoever else takes what is promised."""
+        return OwnSource(self)
 
 
 class OwnSource:
@@ -173,6 +184,7 @@ class OwnSource:
         Raises:
             Compacted, UnknownPosition: it isn't there.
         """
+        self._leave_log()
         self._follower = Follower(self.directory, start, self._hub.promised_lsn)
         return self._follower.position
 

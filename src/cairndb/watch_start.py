@@ -19,7 +19,7 @@ from cairndb.schema_change import Evolution, change_from
 from cairndb.schema_text import parse_schema
 from cairndb.transaction import View
 from cairndb.watch import Watch
-from cairndb.watch_hub import Hub, LogSource, OwnSource
+from cairndb.watch_hub import LogSource
 from cairndb.watch_items import Start, parse_position
 from cairndb.watch_scope import Scope, captured
 from cairndb.watch_types import Reading, Typed, Untyped
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cairndb.files import Directory
     from cairndb.kinds import Kind
     from cairndb.log import SegmentHeader
+    from cairndb.watch_hub import Hub, OwnSource
 
 
 class Wish(Struct, frozen=True):
@@ -51,7 +52,7 @@ class Wish(Struct, frozen=True):
 
 
 def watch_own(hub: Hub, wish: Wish, *, typed: bool = True) -> Watch:
-    """Watch a database that is open for writing in this process.
+    """Watch a database that is open for writing in this process, or a replica.
 
     Args:
         hub: of the database.
@@ -68,7 +69,7 @@ def watch_own(hub: Hub, wish: Wish, *, typed: bool = True) -> Watch:
     reading: Reading = declared if typed else Untyped()
     kind = engine.tree.kind if typed else None
     start = None if wish.since is None else parse_position(wish.since)
-    source = OwnSource(hub)
+    source = hub.source()
     try:
         position = None
         if start is None or start.lsn == engine.applied_lsn:
@@ -162,7 +163,7 @@ def _now(engine: Engine, pattern: Pattern, reading: Reading) -> tuple[Position, 
     """Where the log is, and what is there under a pattern; promised when this returns."""
     with View[Any](engine, None, durable=True) as root:
         state = captured(engine.tree.kind, root, pattern, reading.tags)
-        position = engine.store.applied
+        position = engine.position
     return position, state
 
 
