@@ -26,11 +26,11 @@ from cairndb.rules_references import dangling
 from cairndb.rules_tree import Part, find, plain_part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from cairndb.errors import Path
     from cairndb.index import Index
-    from cairndb.index_table import Place
+    from cairndb.index_table import Delta, Place
     from cairndb.kinds import Kind
     from cairndb.rules_changes import Tables
     from cairndb.rules_compile import Declared, RecordRules
@@ -199,11 +199,23 @@ class Rules:
             changes: judged.
             root: the state, with the patch applied.
         """
-        for (rule, owner), delta in changes.deltas.items():
+        self.enter(changes.deltas, root, changes.records)
+
+    def enter(
+        self, deltas: dict[tuple[KeyRule, Path], Delta], root: Any, records: Iterable[Path]
+    ) -> None:
+        """As `apply`, by parts.
+
+        Args:
+            deltas: the tables that change.
+            root: the state, with the change applied.
+            records: the paths of all records that it may concern.
+        """
+        for (rule, owner), delta in deltas.items():
             delta.apply()
             self._tables[rule, owner] = delta.table
         if self._owners_below:
-            self._register(plain_part(self.declared.root, root), changes.records)
+            self._register(plain_part(self.declared.root, root), records)
 
     def _register(self, top: Part, paths: Any) -> None:
         """Have the indexes of records found by the records themselves."""
