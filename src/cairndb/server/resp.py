@@ -19,6 +19,7 @@ from cairndb.errors import CairnError, UsageError
 from cairndb.server import resp_about as about
 from cairndb.server import resp_calls as calls
 from cairndb.server import resp_commands as basic
+from cairndb.server import resp_tail as tails
 from cairndb.server import resp_values as values
 from cairndb.server import resp_watches as watches
 from cairndb.server.resp_connection import Connection
@@ -91,6 +92,7 @@ COMMANDS: Final = (
     Command("PSUBSCRIBE", "pattern [pattern ...]", _MESSAGES, watches.subscribe, "pubsub"),
     Command("UNSUBSCRIBE", "[pattern ...]", "End messages", watches.unsubscribe, "pubsub"),
     Command("PUNSUBSCRIBE", "[pattern ...]", "End messages", watches.unsubscribe, "pubsub"),
+    Command("CAIRN.TAIL", "[position [database]]", "Follow as a replica", tails.tail, "pubsub"),
 )
 
 
