@@ -26,7 +26,7 @@ diagnosis prediction salvage restoring archive rebuilding survey
 checkpointer
 __init__
 server
-client
+replicas client
 service
 opener
 database calls

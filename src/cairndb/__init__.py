@@ -25,6 +25,7 @@ from cairndb.errors import (
     OutcomeUnknown,
     ReadOnlyError,
     RemoteError,
+    ReplicaBehind,
     ResultLost,
     SchemaError,
     StaleDraft,
@@ -61,6 +62,7 @@ __all__ = [
     "Record",
     "Ref",
     "RemoteError",
+    "ReplicaBehind",
     "ResultLost",
     "SchemaError",
     "StaleDraft",
@@ -81,6 +83,8 @@ __all__ = [
 if TYPE_CHECKING:
     from cairndb.client import Client as Client
     from cairndb.client import connect as connect
+    from cairndb.replicas import Replica as Replica
+    from cairndb.replicas import replica as replica
     from cairndb.server.http import asgi as asgi
 
 
@@ -91,6 +95,10 @@ def __getattr__(name: str) -> Any:
         from cairndb import client  # noqa: PLC0415
 
         return getattr(client, name)
+    if name in {"Replica", "replica"}:
+        from cairndb import replicas  # noqa: PLC0415
+
+        return getattr(replicas, name)
     if name == "asgi":
         try:
             from cairndb.server.http import asgi  # noqa: PLC0415

@@ -60,8 +60,6 @@ class Client(Calls[R]):
         limits: of each call.
     """
 
-    __slots__ = ("__weakref__",)
-
     def __init__(self, target: Target, limits: Limits) -> None:
         super().__init__(target, limits)
         _clients.add(self)
@@ -159,17 +157,39 @@ def connect(
     Raises:
         UsageError: the URL isn't one, or hiredis isn't installed.
     """
+    if not 1 <= connections <= CONNECTIONS_MAX:
+        raise UsageError(f"connections= is from 1 to {CONNECTIONS_MAX}")
+    return Client(target_of(url, root, dialling(url, token, tls), connections), Limits(timeout))
+
+
+def target_of(url: str, root: Any, dial: Callable[[Wait], Connection], connections: int) -> Target:
+    """What a client calls; see `connect`.
+
+    Args:
+        url: of the server.
+        root: the type of the database's root.
+        dial: connects.
+        connections: how many at most.
+    """
+    link = Link(Pool(dial, connections), Sessions(), str(parse_address(url)))
+    return Target(link, RemoteMethods(root), Exceptions(root))
+
+
+def dialling(
+    url: str, token: str | Callable[[], str] | None, tls: ssl.SSLContext | None
+) -> Callable[[Wait], Connection]:
+    """What connects to a server; see `connect`.
+
+    Raises:
+        UsageError: the URL isn't one, or hiredis isn't installed.
+    """
     hiredis_module()
     address = parse_address(url)
     if tls is not None and not address.tls:
         raise UsageError(f"{url}: tls= is for cairns://host:port")
     if address.tls and tls is None:
         tls = ssl.create_default_context()
-    if not 1 <= connections <= CONNECTIONS_MAX:
-        raise UsageError(f"connections= is from 1 to {CONNECTIONS_MAX}")
-    pool = Pool(functools.partial(_dial, address, token, tls), connections)
-    target = Target(Link(pool, Sessions(), str(address)), RemoteMethods(root), Exceptions(root))
-    return Client(target, Limits(timeout))
+    return functools.partial(_dial, address, token, tls)
 
 
 def _dial(

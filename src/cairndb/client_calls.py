@@ -85,8 +85,6 @@ class Calls(Generic[R]):
         limits: of each call.
     """
 
-    __slots__ = ("_limits", "_target")
-
     def __init__(self, target: Target, limits: Limits) -> None:
         self._target = target
         self._limits = limits
@@ -151,6 +149,11 @@ class Calls(Generic[R]):
             OutcomeUnknown: an update was sent, and no answer came; it may have been applied.
             UsageError: it isn't marked, or isn't the root's, or an argument can't be sent.
         """
+        return self._run(method, args, kwargs)
+
+    def _run(
+        self, method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         remote = self._target.methods.of(method)
         limits = self._limits_of(remote, kwargs)
         return self._call(remote, remote.arguments(args, kwargs), limits)
@@ -187,6 +190,11 @@ class Calls(Generic[R]):
         Cancelled, the task stops waiting, and so does the call; whether an update that was under
         way has been applied isn't said.
         """
+        return await self._run_async(method, args, kwargs)
+
+    async def _run_async(
+        self, method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         remote = self._target.methods.of(method)
         limits = self._limits_of(remote, kwargs)
         data = remote.arguments(args, kwargs)
@@ -214,9 +222,13 @@ class Calls(Generic[R]):
         words = (RUN, remote.name, data)
         exchange = Exchange(target.link, words, remote.qualified_name, wait, updates=remote.updates)
         reply = exchange.run()
+        self._answered(reply.lsn, wait)
         if reply.failure is not None:
             raise target.exceptions.of(reply.failure)
         return remote.result(reply.result)
+
+    def _answered(self, lsn: int, wait: Wait) -> None:
+        """For who has something to do with an answer, before it is handed out."""
 
     @overload
     def get(self, path: str) -> Any: ...

@@ -186,6 +186,24 @@ class Unavailable(CairnError, TimeoutError):  # noqa: N818  names the state of t
     """
 
 
+class ReplicaBehind(CairnError, TimeoutError):  # noqa: N818  names the state of the replica
+    """The owner has got further than a replica, and the time to wait for that is over.
+
+    An update that was run is durable at the owner; it can't be seen in this replica yet.
+
+    Args:
+        message: what was waited for, and why no longer.
+        lsn: that the replica has yet to get to.
+    """
+
+    def __init__(self, message: str, lsn: int) -> None:
+        super().__init__(message, lsn)
+        self.lsn = lsn
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class RemoteError(CairnError):
     """What was raised in the owner's process, if its class can't be had here.
 

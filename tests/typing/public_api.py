@@ -142,3 +142,26 @@ async def clients_of_tasks_are_typed_as_well() -> None:
         assert_type(await client.run_async(Bank.deposit, "alice", amount=5), int)
         assert_type(await client.run_async(Bank.owners, timeout=1.0), list[str])
         await client.run_async(Bank.deposit, 5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+
+
+def replicas_are_read_as_databases_and_run_as_clients() -> None:
+    """A replica is typed by its root, and so are its views, calls and watches."""
+    replica = cairndb.replica("cairn://localhost", Bank)
+    assert_type(replica, cairndb.Replica[Bank])
+    with replica.view() as bank:
+        assert_type(bank, Bank)
+    assert_type(replica.run(Bank.deposit, "alice", 5), int)
+    assert_type(replica.run(Bank.owners, timeout=1.0), list[str])
+    assert_type(replica.within(timeout=1.0).run(Bank.deposit, "alice", amount=5), int)
+    assert_type(replica.lag.lsns, int)
+    assert_type(replica.watch("/**"), cairndb.Watch)
+    replica.run(Bank.deposit, 5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    assert_type(cairndb.replica("cairn://localhost"), cairndb.Replica[dict[str, Any]])
+
+
+async def replicas_of_tasks_are_typed_as_well() -> None:
+    """What tasks await is typed the same."""
+    async with cairndb.replica("cairn://localhost", Bank) as replica:
+        assert_type(await replica.run_async(Bank.deposit, "alice", amount=5), int)
+        async with replica.view_async() as bank:
+            assert_type(bank, Bank)
