@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from cairndb.chain import Position
-from cairndb.errors import Compacted
 from cairndb.replicas_engine import Copy, StreamError
 from cairndb.replicas_watch import CopyHub
 from cairndb.service_tail import Tail
@@ -51,10 +50,12 @@ class Watching:
 class Follower:
     """One replica, and its stream, if there is one."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, remembers: bool) -> None:
         # Without patience: a view may look after every single entry.
         self.copy = Copy(KIND, "simulated", hold_seconds=0.0)
-        self.hub = CopyHub(self.copy, 2000)
+        self.remembers = remembers
+        """Whether there is memory for all who watch and lag."""
+        self.hub = CopyHub(self.copy, 1 << 20 if remembers else 300)
         self.tail: Tail | None = None
         self.watching: list[Watching] = []
         self.beyond_repair = False
@@ -106,7 +107,7 @@ class Replicas(Owners):
         """The state at each position, in all histories there have been."""
         self.before: dict[Position, Position] = {}
         self.last = Position(0, 0)
-        self.followers = [Follower(), Follower()]
+        self.followers = [Follower(remembers=True), Follower(remembers=False)]
         self.saved: Image | None = None
         super().__init__()
 
@@ -187,25 +188,28 @@ class Replicas(Owners):
 
     @rule(which=WHICH)
     def look(self, which: int) -> None:
-        """A watch gives what one on the owner would have given, or says that it can't."""
+        """A watch gives what one on the owner would have given, or jumps over some of it."""
         follower = self.of(which)
         for each in follower.watching:
-            compacted = False
-            try:
-                behind = True
-                while behind:
-                    item, behind = each.watch.step()
-                    if item is not None:
-                        each.seen.append((item.lsn, sorted(item.changes, key=repr)))
-            except Compacted:
-                compacted = True
-            replaced = each.replacements != follower.hub.replacements
-            assert compacted or not replaced
-            if not replaced:
-                wanted = self.wanted(each, follower.copy.position)
-                assert each.seen == (wanted[: len(each.seen)] if compacted else wanted)
+            behind = True
+            while behind:
+                item, behind = each.watch.step()
+                if item is not None:
+                    each.seen.append((item.lsn, sorted(item.changes, key=repr)))
+            if follower.remembers and each.replacements == follower.hub.replacements:
+                assert each.seen == self.wanted(each, follower.copy.position)
+            self.check_end(each, follower)
             each.watch.close()
         follower.watching.clear()
+
+    def check_end(self, each: Watching, follower: Follower) -> None:
+        """A watch that has given everything stands where one would begin that begins now."""
+        anew = watch_own(follower.hub, Wish(each.pattern))
+        assert each.watch._scope is not None
+        assert anew._scope is not None
+        assert each.watch._reached == anew._reached
+        assert each.watch._scope.fold.encode() == anew._scope.fold.encode()
+        anew.close()
 
     def wanted(self, each: Watching, end: Position) -> list[tuple[int, Any]]:
         """What a watch has to give, from where it began to where its replica is."""

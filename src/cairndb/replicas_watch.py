@@ -1,8 +1,9 @@
 """Watches on a replica: what arrives is laid down in memory for who watches, and nowhere else.
 
-So a watch begins with what is there now, and one that lags further than the memory that there is
-for it, or sees the replica begin anew with a checkpoint, is told that what it would have to see
-isn't kept. The past is the owner's: what a watch is to go on from is asked for there.
+So a watch begins with what is there now; the past is the owner's, and what came after a position is
+asked for there. A watch that lags further than there is memory for it, or whose replica has begun
+anew with a checkpoint, can't have each update: it jumps to what is there by then, and one item says
+all that differs.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from cairndb.errors import Compacted
+from cairndb.watch_follower import Jump
 from cairndb.watch_hub import Hub, OwnSource
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ class CopyHub(Hub):
         # Written by the thread that the stream arrives in:
         self.published_lsn = 0
         self.replacements = 0
+        """How often the state has been replaced."""
 
     def publish(self, batch: Batch) -> None:
         """Take what has just been applied."""
@@ -65,13 +68,7 @@ class CopySource(OwnSource):
     def __init__(self, hub: CopyHub) -> None:
         super().__init__(hub)
         self._copies = hub
-        self._began = hub.replacements
-
-    def check(self) -> None:
-        """Raise why there will be no more, if so."""
-        super().check()
-        if self._copies.replacements != self._began:
-            raise self._gone("this replica has begun anew with a checkpoint")
+        self._known = hub.replacements
 
     def begin(self, start: Start) -> NoReturn:
         """Nothing of the past is here.
@@ -79,25 +76,24 @@ class CopySource(OwnSource):
         Raises:
             Compacted: always.
         """
-        raise self._gone(f"a replica has no past, and LSN {start.lsn} was asked for")
-
-    def read(self, position: Position) -> Run | None:
-        """As `OwnSource.read`.
-
-        Raises:
-            Compacted: it isn't in memory any more.
-        """
-        if position.lsn >= self._copies.published_lsn:
-            return None
-        run = self._copies.run_after(position.lsn)
-        if run is None:
-            raise self._gone(f"this watch lags too far behind, at LSN {position.lsn}")
-        return run
-
-    def _gone(self, reason: str) -> Compacted:
         lsn = self._copies.engine.applied_lsn
-        return Compacted(
-            f"{reason}: begin anew with initial=True, or ask the owner for what came after a "
-            "position",
+        raise Compacted(
+            f"a replica has no past, and LSN {start.lsn} was asked for, at LSN {lsn}: begin with "
+            "initial=True, or ask the owner for what came after a position",
             lsn,
         )
+
+    def read(self, position: Position) -> Run | Jump | None:
+        """As `OwnSource.read`."""
+        copies = self._copies
+        replacements = copies.replacements
+        if replacements == self._known:
+            if position.lsn >= copies.published_lsn:
+                return None
+            run = copies.run_after(position.lsn)
+            if run is not None:
+                return run
+        # Before the state is captured: what is replaced after that is seen the next time.
+        self._known = replacements
+        assert self.capture is not None
+        return Jump(*self.capture())

@@ -20,6 +20,7 @@ from cairndb.checkpoint import checkpoint_name, parse_checkpoint_name
 from cairndb.errors import CairnError, Compacted, CorruptError, UnknownPosition
 from cairndb.history import Still, compacted
 from cairndb.locks_gates import Mutex
+from cairndb.watch_follower import Jump
 from cairndb.watch_hub import OwnSource
 from cairndb.watch_items import Start
 from cairndb.wire_tail import Begin, Entries, Heartbeat, Loaded, Owner, Piece, checksum_of
@@ -168,7 +169,9 @@ class Tail:
         run = self._run
         # What the log gives may be behind what was taken from memory since it was read last.
         while run is None or self._position.lsn >= run.last_lsn:
-            self._run = run = self._source.read(self._position)
+            found = self._source.read(self._position)
+            assert not isinstance(found, Jump), "an owner has all entries, or says that it hasn't"
+            self._run = run = found
             if run is None:
                 break
         return run

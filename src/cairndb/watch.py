@@ -25,6 +25,7 @@ from cairndb.codec import BARRIER
 from cairndb.errors import CairnError, SchemaError
 from cairndb.history import Still, compacted, folded
 from cairndb.locks_gates import Mutex, closed_gate, deadline_after, open_gate, wait_at
+from cairndb.watch_follower import Jump
 from cairndb.watch_items import Change, position_text
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Source(Protocol):
         """Raise why there will be no more, if so."""
         ...
 
-    def read(self, position: Position) -> Run | None:
+    def read(self, position: Position) -> Run | Jump | None:
         """The entries after a position, perhaps with some before it; None if there are none yet."""
         ...
 
@@ -232,7 +233,10 @@ class Watch:
             return self._item("initial", self._scope.everything()), True
         run = self._run
         if run is None or self._reached.lsn >= run.last_lsn:
-            self._run = run = self._source.read(self._reached)
+            found = self._source.read(self._reached)
+            if isinstance(found, Jump):
+                return self._jump(self._scope, found), True
+            self._run = run = found
         if run is None:
             return self._bookmark(), False
         while self._reached.lsn < run.last_lsn:
@@ -244,6 +248,15 @@ class Watch:
             if differences:
                 return self._item("update", differences, entry), True
         return self._bookmark(), True
+
+    def _jump(self, scope: Scope, jump: Jump) -> Change | None:
+        """Go on at another state; what differs there is one item."""
+        self._run = None
+        self._reading.begin(scope.fold)
+        differences = scope.replace(jump.state)
+        self._reached = jump.position
+        self._time = None
+        return self._item("update", differences) if differences else None
 
     def _apply(self, scope: Scope, entry: Entry, after: Position) -> list[Difference]:
         self._reading.begin(scope.fold)

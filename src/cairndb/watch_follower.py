@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from uuid import UUID
 
+    from msgspec import Raw
+
     from cairndb.files import Directory, File
     from cairndb.frame import Frame
     from cairndb.log import SegmentHeader
@@ -69,6 +71,14 @@ class Run:
         if decoded is None:
             decoded = self._decoded[index] = decode_entry(encoded)
         return encoded, decoded
+
+
+class Jump(NamedTuple):
+    """Another state to go on from, where there are no entries that lead to it."""
+
+    position: Position
+    state: Raw
+    """What it has under the pattern of who asks, as `watch_scope.captured` gives it."""
 
 
 class _Place(NamedTuple):

@@ -17,11 +17,13 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from cairndb.locks_gates import ReentrantMutex
-from cairndb.watch_follower import Follower, Run
+from cairndb.watch_follower import Follower, Jump, Run
 from cairndb.watch_items import Start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from msgspec import Raw
 
     from cairndb.appender_parts import Batch
     from cairndb.chain import Position
@@ -172,6 +174,8 @@ class OwnSource:
         # Until it is known where it begins, nothing is removed.
         self.lsn = 0
         self.directory = hub.engine.directory
+        # Captures what is there now, for a source that may have to jump; set by who makes a watch.
+        self.capture: Callable[[], tuple[Position, Raw]] | None = None
         hub.add(self)
 
     def check(self) -> None:
@@ -193,7 +197,7 @@ class OwnSource:
         """Of the segments of the log that `begin` found."""
         return [] if self._follower is None else self._follower.headers
 
-    def read(self, position: Position) -> Run | None:
+    def read(self, position: Position) -> Run | Jump | None:
         """The entries after a position, perhaps with some before it; None if there are none yet."""
         self.lsn = position.lsn
         if position.lsn >= self._hub.promised_lsn():

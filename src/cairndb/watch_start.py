@@ -7,6 +7,7 @@ is found in the log, and what was there then is folded from a checkpoint before 
 from __future__ import annotations
 
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw, Struct
@@ -70,6 +71,7 @@ def watch_own(hub: Hub, wish: Wish, *, typed: bool = True) -> Watch:
     kind = engine.tree.kind if typed else None
     start = None if wish.since is None else parse_position(wish.since)
     source = hub.source()
+    source.capture = partial(_now, engine, pattern, reading)
     try:
         position = None
         if start is None or start.lsn == engine.applied_lsn:
