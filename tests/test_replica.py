@@ -139,6 +139,15 @@ def test_the_first_state_is_a_checkpoint_and_what_follows(tmp_path: Path) -> Non
     assert 0.9 * total < done <= total
 
 
+def test_a_replica_begins_with_all_there_was(server: Served) -> None:
+    """However many items the first state comes in, it is there when the call returns."""
+    db = server.service.database
+    for _ in range(50):
+        db.run(Bank.add_note, "n" * 10_000)
+    with replica(server.url, Bank) as copy:
+        assert copy.lsn == db.lsn
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_tasks_read_and_run(server: Served, backend: str) -> None:
     """The calls for tasks do the same."""
@@ -312,28 +321,6 @@ def test_silence_is_an_end(server: Served) -> None:
         copy.wait(3, timeout=30)
         wait_until(lambda: copy.stats()["connections"] >= 1)
         assert wire.made > 1
-
-
-@pytest.mark.slow
-def test_a_stream_that_is_cut_anywhere(tmp_path: Path) -> None:
-    """However many bytes come before each cut, what is shown is some LSN's, and in the end all."""
-    with serving.opened(tmp_path) as db:
-        states = {}
-        for amount in range(1, 8):
-            db.run(Bank.transfer, "alice", "bob", amount)
-            states[db.lsn] = db.run(Bank.holders)
-            if amount == 3:
-                db.checkpoint()
-        with Served(db, Bank) as server:
-            for step in (1, 7, 64, 300):
-                cuts = [Cut(replies=n) for n in range(30, 1200, step * 13)]
-                with Wire(server.port, *cuts) as wire, impatient(wire.url) as copy:
-                    db.run(Bank.transfer, "alice", "bob", 1)
-                    states[db.lsn] = db.run(Bank.holders)
-                    while copy.lsn < db.lsn:
-                        with copy.view() as bank:
-                            assert bank.accounts == states[copy.lsn]
-                    assert copy.run(Bank.holders) == states[db.lsn]
 
 
 def test_views_see_no_half_of_an_update(server: Served) -> None:

@@ -88,7 +88,7 @@ class Replica(Watching, ReplicaCalls[R]):  # type: ignore[misc]  # what is watch
         _replicas.add(self)
 
     def start(self, timeout: float | None) -> None:
-        """Begin to follow, and wait for the first state; closed if that can't be had.
+        """Begin to follow, and wait for what the owner has by then; closed if that can't be had.
 
         Args:
             timeout: seconds to wait at most.
@@ -99,7 +99,10 @@ class Replica(Watching, ReplicaCalls[R]):  # type: ignore[misc]  # what is watch
         copy, following = self._copy, self._following
         try:
             following.start()
-            wait_for(copy, following, 1, deadline_after(timeout))
+            until = deadline_after(timeout)
+            wait_for(copy, following, 1, until)
+            # A first state that comes as a log is there with its first updates.
+            wait_for(copy, following, copy.greeted_lsn, until)
         except BaseException as error:
             problem = following.problem
             self.close()
@@ -287,7 +290,7 @@ def replica(
     progress: Progress | None = None,
     guard: bool = True,
 ) -> Replica[Any]:
-    """A copy of the database that is served at a URL; it is there when this returns.
+    """A copy of the database that is served at a URL, as of now or later, when this returns.
 
     Args:
         url: as for `connect`.

@@ -105,6 +105,8 @@ class Copy(Engine):
         self.database: UUID | None = None
         self.owner_lsn = 0
         """What the owner has said last that it has promised."""
+        self.greeted_lsn = 0
+        """The same, at the beginning of the stream."""
         self.heard_at = time.monotonic()
         self.resyncs = 0
         self._loading: Loading | None = None
@@ -163,7 +165,7 @@ class Copy(Engine):
     def _greet(self, owner: Owner) -> None:
         self._loading = None
         self._check_schema(owner.schema)
-        self.owner_lsn = owner.promised_lsn
+        self.owner_lsn = self.greeted_lsn = owner.promised_lsn
         self.database = owner.database
 
     def _check_schema(self, text: str) -> None:
