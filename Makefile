@@ -98,7 +98,7 @@ bench-restart: $(VENV)/.runs
 	$(BIN)/python benchmarks/restart.py $(ARGUMENTS)
 
 bench-serving: $(VENV)/.tools
-	$(BIN)/python benchmarks/serving.py $(ARGUMENTS)
+	$(BIN)/python benchmarks/served.py $(ARGUMENTS)
 
 clean:
 	rm -rf .venv .venv-* build dist demo.cairn .mypy_cache .pytest_cache .ruff_cache .hypothesis

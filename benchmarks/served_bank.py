@@ -1,4 +1,4 @@
-"""The database that `serving.py` has served: accounts, with one field to count up."""
+"""The database that `served.py` has served: accounts, with one field to count up."""
 
 import cairndb
 

@@ -1,4 +1,4 @@
-"""What a Python developer would write instead: FastAPI on SQLite, for `serving.py`.
+"""What a Python developer would write instead: FastAPI on SQLite, for `served.py`.
 
     uvicorn served_fastapi:app        with the file's path in SERVED_SQLITE
 

@@ -1,4 +1,4 @@
-"""A process of `serving.py`'s load: threads, each with a connection, that ask without a pause.
+"""A process of `served.py`'s load: threads, each with a connection, that ask without a pause.
 
 It reads one line of JSON (kind, address, connections, seconds, what, pipeline), connects, says
 `ready`, and begins at the next line. At the end it prints how many answers came, and latencies.

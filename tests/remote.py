@@ -64,6 +64,10 @@ class Served:
         self._ready.set()
         await stopped.wait()
         server.close()
+        # A connection that was accepted just now becomes one of the server's in a few steps of the
+        # loop. Left as it is, nobody would close it, and who made it would wait.
+        for _ in range(5):
+            await asyncio.sleep(0)
         self.resp.abort()
         await self.resp.wait_until_gone()
         await server.wait_closed()

@@ -1,6 +1,6 @@
 """A served database beside Redis and beside FastAPI on SQLite: the same work, in the same run.
 
-    python benchmarks/serving.py [--rounds 3] [--seconds 2] [--short]
+    python benchmarks/served.py [--rounds 3] [--seconds 2] [--short]
 
 Every server runs all the time, on loopback, and every row is measured in every round, one after the
 other: two processes with threads ask as fast as they can. What an update has answered is on disk:
@@ -296,9 +296,9 @@ def main() -> None:
     text = report(samples, about)
     print(text)
     if not arguments.short and not arguments.figure:
-        (RESULTS / "serving.md").write_text(text, encoding="utf-8")
+        (RESULTS / "served.md").write_text(text, encoding="utf-8")
         kept: list[Any] = [{**vars(row), "samples": found} for row, found in samples.items()]
-        (RESULTS / "serving.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        (RESULTS / "served.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
