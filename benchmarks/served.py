@@ -80,10 +80,10 @@ def rows() -> Iterator[Row]:
     """All of them, in the order of the table."""
     for count in (1, 16, 256):
         for name, kind, server in PYTHON:
-            yield Row(f"durable updates, {count} connections", name, kind, server, count)
+            yield Row(f"durable updates, {connections(count)}", name, kind, server, count)
     for count in (1, 16):
         for name, kind, server in (PYTHON[1], PYTHON[3]):
-            figure = f"durable updates, {count} connections, 16 in one go"
+            figure = f"durable updates, {connections(count)}, 16 in one go"
             yield Row(figure, name, kind, server, count, pipeline=16)
     for name, kind, server in PYTHON:
         yield Row("reads, 16 connections", name, kind, server, 16, what="read")
@@ -91,8 +91,13 @@ def rows() -> Iterator[Row]:
     for count, depth in ((1, 1), (16, 1), (256, 1), (16, 16)):
         for name, server in IN_C:
             go = f", {depth} in one go" if depth > 1 else ""
-            figure = f"durable updates by redis-benchmark, {count} connections{go}"
+            figure = f"durable updates by redis-benchmark, {connections(count)}{go}"
             yield Row(figure, name, "redis-benchmark", server, count, pipeline=depth)
+
+
+def connections(count: int) -> str:
+    """So many, in words."""
+    return "1 connection" if count == 1 else f"{count} connections"
 
 
 def free_port() -> int:

@@ -201,6 +201,30 @@ def test_tokens_are_read_again(served: Served) -> None:
             resp("AUTH", token)
 
 
+@pytest.mark.process
+def test_what_a_removed_token_watches_ends(served: Served) -> None:
+    """Nothing more is sent to who isn't allowed anything any more, by either protocol."""
+    token = new_token(served.path, "passing", (), admin=False)
+    served.reload("reloaded", len(served.daemon.events("reloaded")) + 2)
+    asking = http.client.HTTPSConnection(
+        "localhost", served.daemon.port("http"), timeout=SECONDS, context=served.client()
+    )
+    with served.resp() as resp, served.resp() as idle, closing(asking):
+        assert resp("AUTH", token) == idle("AUTH", token) == "OK"
+        assert resp("SUBSCRIBE", "/**")[0] == b"subscribe"
+        asking.request("GET", "/watch/**", headers={"Authorization": f"Bearer {token}"})
+        answer = asking.getresponse()
+        assert answer.readline().startswith(b"retry: ")
+        remove_token(served.path, "passing")
+        served.reload("reloaded", len(served.daemon.events("reloaded")) + 2)
+
+        with pytest.raises((ConnectionError, ssl.SSLError)):
+            resp.receive()
+        assert b"data:" not in answer.read()
+        with pytest.raises(Refused, match=r"^NOAUTH"):
+            idle.run("total")
+
+
 @pytest.fixture(name="authority", scope="module")
 def _authority() -> trustme.CA:
     return trustme.CA()

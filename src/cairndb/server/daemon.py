@@ -38,7 +38,7 @@ from cairndb.server.supervision import Supervision, described, stacks
 from cairndb.service import Service
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from types import FrameType
 
     from cairndb.database import Database
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from cairndb.server.settings import Settings
     from cairndb.server.tokens import Tokens
     from cairndb.service import Handler, Middleware
+    from cairndb.service_access import Grant
 
 STOPPED: Final = 0
 FAILED: Final = 75
@@ -78,6 +79,9 @@ class Served(Protocol):
 
     def tick(self) -> None:
         """Called every second."""
+
+    def revoke(self, grants: Collection[Grant]) -> None:
+        """End what goes on for those who have one of these grants."""
 
     def drain(self) -> None:
         """Begin nothing new, and close what is idle."""
@@ -316,6 +320,9 @@ class Daemon:
                 log().error("not reloaded", what=name, error=str(error))
             else:
                 log().info("reloaded", what=name)
+        if self._tokens is not None and self._tokens.revoked:
+            for served in self.state.served.values():
+                served.revoke(self._tokens.revoked)
         self._notifier.tell("READY=1")
 
     def _failed(self, error: DatabaseFailed) -> None:  # in any thread
@@ -324,8 +331,6 @@ class Daemon:
             self._supervision.end_by = time.monotonic() + self._settings.drain + _GRACE_SECONDS
             log().critical("the database has failed", error=str(error))
             self.state.stop.cancel("the database has failed")
-
-    # While it serves.
 
     async def _beat(self) -> None:
         """What is done every second, as a sign that the loop goes round."""

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from cairndb.server.http_site import Site
+    from cairndb.service_access import Grant
     from cairndb.watch_items import Change
     from cairndb.watch_tasks import AsyncWatch
 
@@ -126,7 +127,7 @@ class History:
     async def watch(self, http: HttpRequest) -> Response:
         """What changes, as it does."""
         site = self._site
-        require_read(site.grant_of(http))
+        grant = require_read(site.grant_of(http))
         wanted(http.headers.get("accept"), [EVENTS])
         query = _query(http, WatchQuery)
         since, initial = query.since, query.initial
@@ -143,7 +144,7 @@ class History:
         )
         if http.method == "HEAD":
             return Response(headers=_HEADERS, media_type=EVENTS)
-        events = _Events(site, watch, http.scope["path"])
+        events = _Events(site, watch, grant, http.scope["path"])
         await events.begin()
         return events
 
@@ -154,23 +155,25 @@ class _Events(StreamingResponse):
     Args:
         site: where.
         watch: not begun.
+        grant: of who asked.
         instance: the address that was asked, for problems.
     """
 
-    def __init__(self, site: Site, watch: AsyncWatch, instance: str) -> None:
+    def __init__(self, site: Site, watch: AsyncWatch, grant: Grant, instance: str) -> None:
         super().__init__(self._stream(), headers=_HEADERS, media_type=EVENTS)
         self._site = site
         self._watch = watch
+        self._grant = grant
         self._instance = instance
         self._end = asyncio.Event()
 
     async def begin(self) -> None:
         """Find where it begins; what is wrong with that is an answer of its own."""
-        self._site.watches.add(self._end)
+        self._site.watches[self._end] = self._grant
         try:
             await self._watch.__aenter__()
         except BaseException:
-            self._site.watches.discard(self._end)
+            self._site.watches.pop(self._end, None)
             raise
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -178,7 +181,7 @@ class _Events(StreamingResponse):
         try:
             await super().__call__(scope, receive, send)
         finally:  # whether the first piece was ever sent or not
-            self._site.watches.discard(self._end)
+            self._site.watches.pop(self._end, None)
             await self._watch.__aexit__(None, None, None)
 
     async def _stream(self) -> AsyncIterator[str]:

@@ -19,7 +19,7 @@ from cairndb.service import Answer, wrapped
 from cairndb.service_access import EVERYTHING, Unauthenticated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from starlette.requests import HTTPConnection
     from starlette.requests import Request as HttpRequest
@@ -87,7 +87,7 @@ class Site:
 
     Attributes:
         requests: how many are under way.
-        watches: of each that is open what ends it.
+        watches: of each that is open what ends it, and who began it.
         is_draining: whether it is about to end.
     """
 
@@ -115,7 +115,7 @@ class Site:
         if runner is not None and promises is not None:
             self._running = runner, promises
         self.requests = 0
-        self.watches: set[asyncio.Event] = set()
+        self.watches: dict[asyncio.Event, Grant] = {}
         self.is_draining = False
 
     def drain(self) -> None:
@@ -123,6 +123,12 @@ class Site:
         self.is_draining = True
         for end in self.watches:
             end.set()
+
+    def revoke(self, grants: Collection[Grant]) -> None:
+        """End the watches of those who aren't allowed anything any more. In the loop."""
+        for end, grant in self.watches.items():
+            if grant in grants:
+                end.set()
 
     def grant_of(self, connection: HTTPConnection) -> Grant | None:
         """What somebody who asks may do.

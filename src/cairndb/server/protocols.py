@@ -60,6 +60,7 @@ class Resp:
         )
         self.protocol = self._server.connection
         self.drain = self._server.stop
+        self.revoke = self._server.revoke
         self.cut = self._server.abort
 
     @property
@@ -114,6 +115,7 @@ class Web:
         )
         self.protocol = self._server.protocol
         self.tick = self._server.tick
+        self.revoke = self._site.revoke
         self.cut = self._server.cut
 
     @property

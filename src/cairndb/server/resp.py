@@ -30,7 +30,7 @@ from cairndb.server.resp_table import Command
 from cairndb.service_access import EVERYTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from cairndb.server.running import Promises, Runner
     from cairndb.service import Service
@@ -245,6 +245,12 @@ class RespServer:
                 connection.abort("it has been idle")
         if self.connections:
             self._sweep = self.loop.call_later(self._sweep_seconds, self._let_go_of_the_idle)
+
+    def revoke(self, grants: Collection[Grant]) -> None:
+        """End what is sent by itself to those who aren't allowed anything any more."""
+        for connection in list(self.connections.values()):
+            if connection.streams and connection.grant in grants:
+                connection.abort("its token isn't known any more")
 
     def stop(self) -> None:
         """Carry out nothing more: each connection is closed when its replies have left."""
