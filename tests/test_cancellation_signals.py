@@ -190,6 +190,29 @@ def test_an_exception_from_a_handler(handle: Callable[[Callable[[], object]], No
         assert one.recv(1, timeout=0) == b"x"
 
 
+@pytest.mark.parametrize("is_set", [False, True], ids=["before", "after"])
+def test_an_exception_as_the_wait_begins(monkeypatch: pytest.MonkeyPatch, *, is_set: bool) -> None:
+    """Raised right before or after signals are asked for, it leaves nothing to write bytes to."""
+    ask = signal.set_wakeup_fd
+
+    def be_interrupted(number: int, **options: bool) -> int:
+        monkeypatch.setattr(signal, "set_wakeup_fd", ask)
+        if is_set:
+            ask(number, **options)
+        raise KeyboardInterrupt
+
+    reader, writer = socket.socketpair()
+    one, other = pair()
+    with reader, writer, one, other:
+        writer.setblocking(False)
+        before = -1 if is_set else writer.fileno()
+        ask(before)
+        monkeypatch.setattr(signal, "set_wakeup_fd", be_interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            one.recv(1)
+        assert ask(-1) == before
+
+
 @pytest.mark.process
 def test_signals_of_a_child_are_its_own(handle: Callable[[Callable[[], object]], None]) -> None:
     """After a fork parent and child are each woken by their own signals."""

@@ -43,13 +43,14 @@ def poll_noticing_signals(poller: select.poll, milliseconds: float) -> list[tupl
         _pair.extend(_make())
     reader, writer = _pair
     poller.register(reader, select.POLLIN)
-    previous = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    previous: int | None = None
     try:
+        previous = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         # Sends nothing: it has Python look for signals that came before the descriptor was set.
         signal.pthread_kill(threading.get_ident(), 0)
         ready = poller.poll(milliseconds)
     finally:
-        signal.set_wakeup_fd(previous, warn_on_full_buffer=False)
+        _put_back(previous, writer)
     if any(number == reader for number, _ in ready):
         # The handlers have run, or do so before the next instruction.
         with contextlib.suppress(BlockingIOError):
@@ -58,6 +59,18 @@ def poll_noticing_signals(poller: select.poll, milliseconds: float) -> list[tupl
             if previous not in {-1, writer}:
                 os.write(previous, came)
     return ready
+
+
+def _put_back(previous: int | None, writer: int) -> None:
+    """Have bytes for signals written where they were before.
+
+    Args:
+        previous: that place; None if a handler has raised before it could be noted.
+        writer: where they are written now, if that handler didn't come before that too.
+    """
+    found = signal.set_wakeup_fd(-1 if previous is None else previous, warn_on_full_buffer=False)
+    if previous is None and found != writer:
+        signal.set_wakeup_fd(found, warn_on_full_buffer=False)
 
 
 def _make() -> tuple[int, int]:
