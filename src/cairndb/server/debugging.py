@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import sys
 import threading
 from collections import Counter
 from contextlib import suppress
@@ -22,7 +21,7 @@ from starlette.routing import Route
 
 from cairndb.cancellation import CancelToken
 from cairndb.errors import CairnError
-from cairndb.server.supervision import stacks
+from cairndb.server.supervision import frames, stacks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,7 +94,7 @@ def sampled(seconds: float, cancel: CancelToken) -> Counter[str]:
     until = CancelToken(timeout=seconds, parents=[cancel])
     while True:
         names = {each.ident: each.name for each in threading.enumerate()}
-        for thread, frame in sys._current_frames().items():  # noqa: SLF001  see supervision
+        for thread, frame in frames().items():
             if thread != own:
                 counts[";".join([names.get(thread, "?"), *_calls(frame)])] += 1
         if until.wait(1 / _SAMPLES_PER_SECOND):

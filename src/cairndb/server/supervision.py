@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
+from cairndb import collector
 from cairndb.cancellation import CancelToken
 from cairndb.server.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
     from cairndb.service import Answer, Handler, Request
 
@@ -119,9 +121,19 @@ class Supervision:
         log().warning("a request takes long", **described(running, now))
 
 
+def frames() -> dict[int, FrameType]:
+    """What each thread runs.
+
+    Without collections meanwhile: one that begins in there can wait for a mutex of the interpreter
+    that its own thread holds, in some versions of CPython (its issue 106883).
+    """
+    with collector.paused():
+        return sys._current_frames()  # noqa: SLF001  documented, underscore and all
+
+
 def waits_for_lock(thread: int) -> bool:
     """Whether what a thread does is to wait for a lock of a database."""
-    frame = sys._current_frames().get(thread)  # noqa: SLF001  as in `stack_of`
+    frame = frames().get(thread)
     while frame is not None:
         if frame.f_globals.get("__name__") == _LOCKS:
             return True
@@ -145,7 +157,7 @@ def described(running: Running, now: float) -> dict[str, Any]:
 
 def stack_of(thread: int) -> list[str]:
     """What a thread does, the innermost call last."""
-    frame = sys._current_frames().get(thread)  # noqa: SLF001  documented, underscore and all
+    frame = frames().get(thread)
     return lines_of(traceback.extract_stack(frame)[-_FRAMES:]) if frame else []
 
 
@@ -159,5 +171,5 @@ def stacks() -> dict[str, list[str]]:
     names = {each.ident: each.name for each in threading.enumerate()}
     return {
         f"{names.get(thread, '?')} ({thread})": lines_of(traceback.extract_stack(frame))
-        for thread, frame in sys._current_frames().items()  # noqa: SLF001
+        for thread, frame in frames().items()
     }
