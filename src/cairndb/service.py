@@ -59,6 +59,7 @@ class Request(Struct):
         grant: what who asks may do; None for somebody unknown.
         protocol: by which it came, for logs and figures.
         peer: from where it came, for logs.
+        trace: what it is a part of, as the header `traceparent` says it (W3C Trace Context).
         reads: whether to refuse what would change anything.
         once: which request of a client's session it is: an update is executed at most once for it,
             and whoever asks again gets the answer that there was; None for nobody who may.
@@ -73,6 +74,7 @@ class Request(Struct):
     grant: Grant | None = None
     protocol: str = ""
     peer: str = ""
+    trace: str = ""
     reads: bool = False
     once: RequestId | None = None
     expected: Start | None = None

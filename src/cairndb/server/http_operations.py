@@ -134,6 +134,7 @@ class Operations:
             target,
             protocol="http",
             peer=http.client.host if http.client else "",
+            trace=http.headers.get("traceparent", ""),
             expected=expected_position(http.headers.get("if-match"), now),
         )
 

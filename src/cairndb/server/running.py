@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -86,7 +87,7 @@ class Runner:
         def work() -> None:
             self._loop.call_soon_threadsafe(finish, *self._timed(patient))
 
-        self._pool.submit(work)
+        self._pool.submit(copy_context().run, work)
 
     def _timed(self, request: Request) -> tuple[Answer, float]:
         started = time.perf_counter()
