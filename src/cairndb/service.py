@@ -236,8 +236,8 @@ class Service:
         view: View[Any] = View(self.engine, request.timeout, durable=False)
         with view as root:
             answer.position = self.engine.position
-            self._expect(request, answer.position)
             try:
+                self._expect(request, answer.position)
                 answer.value = read(root)
             except Exception as error:  # noqa: BLE001  the answer to who asks
                 answer.error = error
