@@ -6,9 +6,8 @@ as the database has been opened again. So above a watermark updates are refused,
 says so, while reading goes on.
 
 What there is: what somebody says; else the lowest limit of the control groups that this process is
-in (version 2, or 1), against what they use, but for what the kernel
-keeps of files and can drop; else the machine's, by
-`MemAvailable`. What can't be read counts as no limit.
+in (version 2, or 1), against what they use, but for what the kernel keeps of files and can drop;
+else the machine's, by `MemAvailable`. What can't be read counts as no limit.
 """
 
 from __future__ import annotations
